@@ -1,0 +1,8 @@
+# The tests that cannot run under a sanitizer, each with the reason. ctest lists them as disabled.
+# A test that fails under a sanitizer is not a reason.
+
+set(exempt_address
+)
+
+set(exempt_thread
+)
