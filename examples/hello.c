@@ -24,7 +24,7 @@ static char *greet(arena_t *arena, const char *name)
         arena_free(arena, text); /* a failed realloc leaves the block alone */
         return NULL;
     }
-    strcat(longer, name);
+    memcpy(longer + sizeof hello - 1, name, strlen(name) + 1);
     return longer;
 }
 
