@@ -4,7 +4,8 @@
 usage: include_order.py ROOT LAYERS
 
 Every .c and .h of arena/, tcache/ and preload/ must stand in LAYERS, and every quoted #include must name
-one of them or the public header, which lies below all. Folders are layers too, in the order above.
+one of them or the public header, which lies below all. A name in LAYERS stands for the .c and the .h,
+unless name.c stands there by itself. Folders are layers too, in the order above.
 """
 import pathlib
 import re
@@ -36,7 +37,8 @@ def main():
         sys.exit(f"no sources below {root}")
     for path in files:
         shown = path.relative_to(root)
-        if path.stem not in layers:
+        layer = layers.get(path.name, layers.get(path.stem))
+        if layer is None:
             errors.append(f"{shown}: is in no layer of {layers_path.name}")
             continue
         if path.suffix == ".h" and headers[path.name] != path:
@@ -51,7 +53,7 @@ def main():
             target = headers[name]
             if FOLDERS.index(target.relative_to(root).parts[0]) > FOLDERS.index(shown.parts[0]):
                 errors.append(f"{shown}: includes {include} of a higher folder")
-            elif layers.get(target.stem, 0) > layers[path.stem]:
+            elif layers.get(target.name, layers.get(target.stem, 0)) > layer:
                 errors.append(f"{shown}: includes {include} of a higher layer")
 
     sys.exit("\n".join(errors) or None)
