@@ -1,0 +1,28 @@
+/*
+ * pair.c: a loop of alloc + free and nothing else, for counting instructions; see bench/instructions.
+ * Usage: pair BYTES PAIRS
+ */
+#include "heap.h"
+
+#include <stdio.h>
+
+void bench_fail(const char *what)
+{
+    fprintf(stderr, "pair: failed: %s\n", what);
+    exit(1);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 3)
+        return 2;
+    size_t request = strtoul(argv[1], NULL, 10);
+    size_t pairs = strtoul(argv[2], NULL, 10);
+    lane_t lane = lane_open(heap_new());
+    for (size_t i = 0; i < pairs; i++) {
+        void *block = lane_alloc(lane, request);
+        __asm__ volatile("" : "+r"(block) : : "memory");
+        lane_free(lane, block);
+    }
+    return 0;
+}
