@@ -1,0 +1,14 @@
+/* expect: libarena: broken chunk header: block 0x..., arena "test" */
+#include "arena.h"
+#include <string.h>
+
+int main(void)
+{
+    arena_t *arena =
+        arena_create(&(arena_options_t){.name = "test", .flags = ARENA_NO_SLABS | ARENA_NO_CACHE});
+    char *volatile first = arena_alloc(arena, 200), *volatile second = arena_alloc(arena, 200);
+
+    memset(first, 0x7f, arena_usable_size(arena, first) + 16);
+    second = arena_realloc(arena, second, 5000);
+    return 0;
+}

@@ -1,0 +1,11 @@
+/* expect: libarena: use of a destroyed arena: block 0x..., arena "" */
+#include "arena.h"
+
+int main(void)
+{
+    arena_t *arena = arena_create(NULL);
+    arena_free(arena, arena_alloc(arena, 100));
+    arena_destroy(arena);
+    arena_free(arena, arena_calloc(arena, 100, 100));
+    return 0;
+}

@@ -1,0 +1,14 @@
+/* expect: libarena: double free: block 0x..., arena "test" */
+#include "arena.h"
+
+int main(void)
+{
+    arena_t *arena = arena_create(&(arena_options_t){.name = "test"});
+    void *block = arena_alloc(arena, 100), *kept = arena_alloc(arena, 100);
+
+    arena_free(arena, block);
+    arena_thread_flush();
+    arena_free(arena, block);
+    arena_free(arena, kept);
+    return 0;
+}

@@ -1,0 +1,12 @@
+/* expect: libarena: double free: block 0x..., arena "test" */
+#include "arena.h"
+
+int main(void)
+{
+    arena_t *arena = arena_create(&(arena_options_t){.name = "test"});
+    void *block = arena_aligned_alloc(arena, 4096, 100);
+
+    arena_free(arena, block);
+    arena_free(arena, block);
+    return 0;
+}

@@ -1,0 +1,9 @@
+/* expect: libarena: not a block of this library: block 0x..., arena "test" */
+#include "arena.h"
+
+int main(void)
+{
+    arena_t *arena = arena_create(&(arena_options_t){.name = "test"});
+    arena_free(arena, (void *)(uintptr_t)main);
+    return 0;
+}

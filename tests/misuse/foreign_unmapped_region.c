@@ -1,0 +1,13 @@
+/* expect: libarena: not a block of this library: block 0x..., arena "test" */
+#include "arena.h"
+
+int main(void)
+{
+    arena_t *arena = arena_create(&(arena_options_t){.name = "test"});
+    char *block = arena_alloc(arena, 64 << 20);
+
+    arena_free(arena, block);
+    arena_trim(NULL, 0);
+    arena_free(arena, block + (32 << 20));
+    return 0;
+}

@@ -1,0 +1,14 @@
+/* expect: libarena: pointer into the middle of a block: block 0x..., arena "test" */
+#include "arena.h"
+
+static char buffer[16384];
+
+int main(void)
+{
+    arena_t *arena = arena_create(&(arena_options_t){
+        .name = "test", .source = ARENA_SOURCE_BUFFER, .buffer = buffer, .buffer_bytes = sizeof buffer});
+    char *block = arena_alloc(arena, 3000);
+
+    arena_free(arena, block + 64);
+    return 0;
+}

@@ -1,0 +1,11 @@
+/* expect: libarena: pointer into the middle of a block: block 0x..., arena "test" */
+#include "arena.h"
+
+int main(void)
+{
+    arena_t *arena = arena_create(&(arena_options_t){.name = "test"});
+    char *block = arena_alloc(arena, 4 << 20);
+
+    arena_free(arena, block + 1);
+    return 0;
+}
