@@ -2,10 +2,10 @@
 # A test that fails under a sanitizer is not a reason.
 
 set(exempt_address
-    oom.ulimit # the sanitizer's shadow alone takes terabytes of address space
+    system.ulimit # the sanitizer's shadow alone takes terabytes of address space
 )
 
 set(exempt_thread
-    oom.ulimit # as above
+    system.ulimit # as above
     fork.fork_then_threads # no threads may be made after a fork with several; the sanitizer ends the child
 )
