@@ -8,10 +8,10 @@
 #   add_subdirectory  the sources as part of another project
 #   prefix            the same with ARENA_PREFIX: all public symbols have the prefix
 #
-# usage: run.sh HOW CMAKE SOURCE_DIR BUILD_DIR GENERATOR CC VERSION
+# usage: run.sh HOW CMAKE SOURCE_DIR BUILD_DIR GENERATOR CC VERSION TCACHE
 set -euo pipefail
 
-how=$1 cmake=$2 source=$3 build=$4 generator=$5 cc=$6 version=$7
+how=$1 cmake=$2 source=$3 build=$4 generator=$5 cc=$6 version=$7 tcache=$8
 here=$(cd "$(dirname "$0")" && pwd)
 prefix=$build/subproject/installed
 work=$build/subproject/$how
@@ -71,14 +71,14 @@ cxx)
     done
     ;;
 add_subdirectory)
-    cmake_consumer add_subdirectory -DARENA_SOURCE_DIR="$source"
+    cmake_consumer add_subdirectory -DARENA_SOURCE_DIR="$source" -DARENA_TCACHE="$tcache"
     expect_version "$work/consumer"
     # As a part of another project it builds what is linked and installs nothing.
     [ ! -e "$work/arena/libarena.so" ] || { echo "the shared library was built as well"; exit 1; }
     [ ! -e "$work/arena/tests" ] || { echo "the tests were configured as well"; exit 1; }
     ;;
 prefix)
-    cmake_consumer add_subdirectory -DARENA_SOURCE_DIR="$source" -DARENA_PREFIX=mine_
+    cmake_consumer add_subdirectory -DARENA_SOURCE_DIR="$source" -DARENA_TCACHE="$tcache" -DARENA_PREFIX=mine_
     expect_version "$work/consumer"
     if nm --defined-only --extern-only "$work/arena/libarena.a" | grep ' T arena_'; then
         echo "^ public symbols without the prefix"
