@@ -1,0 +1,282 @@
+/*
+ * arena.c: the life of an arena: create, reset, destroy; and who owns a block.
+ *
+ * Destroy removes the arena from the registry first, so that process-wide walks miss it, then takes every
+ * thread's cache away, then gives up regions and large blocks, and keeps the shell.
+ */
+#include "alloc.h"
+#include "bin.h"
+#include "cachehook.h"
+#include "carve.h"
+#include "fork.h"
+#include "large.h"
+#include "os.h"
+#include "region.h"
+#include "registry.h"
+#include "slab.h"
+#include "tiny.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void init_process(void)
+{
+    cachehook_init();
+    fork_init();
+}
+
+static bool reserved_are_zero(const arena_options_t *options)
+{
+    for (size_t i = 0; i < sizeof options->reserved / sizeof options->reserved[0]; i++) {
+        if (options->reserved[i] != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool options_are_valid(const arena_options_t *options)
+{
+    const unsigned known = ARENA_NO_CACHE | ARENA_NO_SLABS | ARENA_ZERO | ARENA_PREFAULT | ARENA_HUGE_PAGES |
+                           ARENA_SINGLE_THREAD | ARENA_CHECKED;
+    if ((unsigned)options->source > ARENA_SOURCE_HOOKS || (unsigned)options->fit > ARENA_FIT_NEXT ||
+        (options->flags & ~known) != 0 || options->parent != NULL || !reserved_are_zero(options)) {
+        return false;
+    }
+    if (options->quantum != 0 && options->quantum != 8 && options->quantum != 16) {
+        return false;
+    }
+    if (options->source == ARENA_SOURCE_HOOKS && (options->hooks.map == NULL || options->hooks.unmap == NULL)) {
+        return false;
+    }
+    return options->source != ARENA_SOURCE_BUFFER ||
+           (options->buffer != NULL && options->buffer_bytes >= BUFFER_MIN_BYTES &&
+            options->buffer_bytes <= UINTPTR_MAX - (uintptr_t)options->buffer);
+}
+
+static void copy_name(arena_t *arena, const char *name)
+{
+    size_t length = name == NULL ? 0 : strnlen(name, ARENA_NAME_BYTES - 1);
+    memcpy(arena->name, name == NULL ? "" : name, length);
+    arena->name[length] = 0;
+}
+
+/* Everything but what the shell keeps: index, tag, granules, bins, depot. */
+static void configure(arena_t *arena, const arena_options_t *options)
+{
+    bool single = (options->flags & ARENA_SINGLE_THREAD) != 0;
+    arena->flags = options->flags;
+    arena->quantum = options->quantum == 0 ? 16 : options->quantum;
+    arena->source = options->source;
+    arena->fit = options->fit;
+    arena->in_buffer = options->source == ARENA_SOURCE_BUFFER;
+    arena->sliced = !arena->in_buffer;
+    arena->cached = !arena->in_buffer &&
+                    (options->flags & (ARENA_NO_CACHE | ARENA_CHECKED | ARENA_ZERO | ARENA_SINGLE_THREAD)) == 0;
+    arena->hooks = options->hooks;
+    arena->limit_bytes = options->limit_bytes;
+    arena->growth_bytes = options->growth_bytes;
+    size_t first = options->first_region_bytes == 0 ? FIRST_REGION_BYTES : options->first_region_bytes;
+    arena->first_region_bytes = align_up(min_size(first, PTRDIFF_MAX / 2), GRANULE);
+    arena->trim_threshold_bytes = options->trim_threshold_bytes;
+    arena->purge_delay_ms = options->purge_delay_ms == 0 ? PURGE_DELAY_MS : options->purge_delay_ms;
+    copy_name(arena, options->name);
+    lock_init(&arena->grow, RANK_GROW, single);
+    lock_init(&arena->lock, RANK_ARENA, single);
+    arena->last_region_id = 0;
+    arena->next_region_bytes = arena->first_region_bytes;
+    arena->large_threshold = LARGE_MIN_BYTES;
+    arena->totals = (totals_t){0};
+    arena->purge_failed = false;
+    arena->dirty_since_ms = 0;
+    arena->failed_at_ms = 0;
+}
+
+/* Forgets every chunk, run and slab; what they lay in is gone or about to be added anew. */
+static void clear_heap(arena_t *arena)
+{
+    bin_table_clear(&arena->bins);
+    arena->rover = NULL;
+    arena->chunk_edge = 0;
+    arena->deferred = NULL;
+    if (arena->sliced) {
+        memset(arena->granules, 0, sizeof *arena->granules);
+    }
+}
+
+/* Takes `bytes` off the front of what is left of a buffer; the memory is zeroed. */
+static void *buffer_take(char **next, size_t bytes)
+{
+    char *start = *next;
+    *next += align_up(bytes, 16);
+    return memset(start, 0, align_up(bytes, 16));
+}
+
+static void format_buffer(arena_t *arena, char *next)
+{
+    region_t *region = arena->regions;
+    char *end = region->start + region->bytes;
+    if (region->bytes >= TINY_BUFFER_MIN && (arena->flags & ARENA_NO_SLABS) == 0) {
+        size_t bytes = tiny_table_bytes(region->bytes);
+        tiny_init(arena, buffer_take(&next, bytes), region->start, region->bytes);
+    }
+    arena->buffer_chunks = next;
+    carve_add_span_locked(arena, next, distance(next, end), false);
+}
+
+/* Fewer steps for small buffers: their table may not eat them. */
+static arena_t *create_in_buffer(const arena_options_t *options)
+{
+    char *next = (char *)align_up((uintptr_t)options->buffer, 16);
+    char *end = (char *)options->buffer + options->buffer_bytes;
+    unsigned steps_log2 = options->buffer_bytes < 16 * KIB ? 2 : 4;
+    arena_t *arena = buffer_take(&next, sizeof *arena);
+    region_t *region = buffer_take(&next, sizeof *region);
+    arena->index = BUFFER_INDEX;
+    arena->tag = (uint32_t)BUFFER_INDEX << 8;
+    configure(arena, options);
+    void *table = buffer_take(&next, bin_table_bytes(options->buffer_bytes, steps_log2));
+    bin_table_init(&arena->bins, table, options->buffer_bytes, steps_log2);
+    region_add_buffer(arena, region, options->buffer, distance(options->buffer, end));
+    arena->buffer_start = next;
+    format_buffer(arena, next);
+    return arena;
+}
+
+arena_t *arena_create(const arena_options_t *options)
+{
+    static const arena_options_t defaults = {0};
+    options = options == NULL ? &defaults : options;
+    if (!options_are_valid(options)) {
+        errno = EINVAL;
+        return NULL;
+    }
+    pthread_once(&once, init_process);
+    arena_t *arena;
+    if (options->source == ARENA_SOURCE_BUFFER) {
+        arena = create_in_buffer(options);
+    } else {
+        arena = registry_take_shell();
+        if (arena == NULL) {
+            errno = ENOMEM;
+            return NULL;
+        }
+        configure(arena, options);
+    }
+    if (!registry_add(arena)) {
+        registry_put_shell(arena);
+        errno = EBUSY;
+        return NULL;
+    }
+    return arena;
+}
+
+static void check_alive(const arena_t *arena)
+{
+    if (UNLIKELY(!atomic_load_explicit(&arena->alive, memory_order_relaxed))) {
+        misuse(MISUSE_DEAD_ARENA, arena, NULL);
+    }
+}
+
+void arena_destroy(arena_t *arena)
+{
+    if (arena == NULL) {
+        return;
+    }
+    check_alive(arena);
+    registry_remove(arena);
+    cachehook_forget(arena, false);
+    if (arena->in_buffer) {
+        return;
+    }
+    large_release_all(arena);
+    region_release_all(arena, false);
+    clear_heap(arena);
+    registry_put_shell(arena);
+}
+
+void arena_reset(arena_t *arena)
+{
+    if (arena == NULL) {
+        errno = EINVAL;
+        return;
+    }
+    check_alive(arena);
+    cachehook_forget(arena, true);
+    lock_acquire(&arena->lock);
+    totals_t old = arena->totals;
+    arena->totals = (totals_t){.peak_mapped_bytes = old.peak_mapped_bytes,
+                               .allocations = old.allocations,
+                               .kernel_calls = old.kernel_calls,
+                               .purged_bytes = old.purged_bytes,
+                               .mapped_bytes = old.mapped_bytes};
+    lock_release(&arena->lock);
+    if (arena->in_buffer) {
+        clear_heap(arena);
+        format_buffer(arena, arena->buffer_start);
+        return;
+    }
+    large_release_all(arena);
+    region_release_all(arena, true);
+    clear_heap(arena);
+    lock_acquire(&arena->lock);
+    region_reuse_kept_locked(arena);
+    lock_release(&arena->lock);
+    arena->large_threshold = LARGE_MIN_BYTES;
+}
+
+/* A buffer, or hook memory that is not aligned. */
+static arena_t *owner_by_bounds(const void *block)
+{
+    arena_t *owner = NULL;
+    lock_acquire(&registry_lock);
+    for (arena_t *arena = registry_first_locked(); arena != NULL && owner == NULL; arena = arena->next_live) {
+        if (arena->in_buffer || arena->source == ARENA_SOURCE_HOOKS) {
+            lock_acquire(&arena->lock);
+            if (region_by_bounds_locked(arena, block) != NULL) {
+                misuse_t wrong = MISUSE_NONE;
+                alloc_usable_locked(arena, block, &wrong);
+                owner = wrong == MISUSE_NONE ? arena : NULL;
+            }
+            lock_release(&arena->lock);
+        }
+    }
+    lock_release(&registry_lock);
+    return owner;
+}
+
+static bool header_is_readable(const void *block)
+{
+    return (uintptr_t)block % GRANULE >= CHUNK_HEADER ||
+           pagemap_entry(before(block, CHUNK_HEADER)) == pagemap_entry(block);
+}
+
+arena_t *arena_of(const void *block)
+{
+    arena_t *inner = registry_has_bounded() ? owner_by_bounds(block) : NULL; /* may lie in an outer arena's block */
+    uint32_t entry = pagemap_entry(block);
+    if (inner != NULL || entry == 0) {
+        return inner;
+    }
+    unsigned kind = entry & 0xff;
+    bool own = false;
+    if (kind <= SLAB_CLASSES) {
+        own = (uintptr_t)block % GRANULE == (size_t)slab_index(kind, block) * sizeclass_bytes[kind];
+    } else if (kind == KIND_CHUNKS) {
+        own = header_is_readable(block) && carve_validate(block) == MISUSE_NONE;
+    } else if (kind == KIND_LARGE) {
+        own = is_aligned(block, GRANULE);
+    }
+    return own ? registry_arena(entry >> 8) : NULL;
+}
+
+#define TEXT_(x) #x
+#define TEXT(x) TEXT_(x)
+
+const char *arena_version(void)
+{
+    return TEXT(ARENA_VERSION_MAJOR) "." TEXT(ARENA_VERSION_MINOR) "." TEXT(ARENA_VERSION_PATCH);
+}

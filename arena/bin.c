@@ -1,0 +1,219 @@
+/* bin.c: see bin.h. Sizes are counted in units of 8 bytes; the first bins hold one size each. */
+#include "bin.h"
+
+#include "check.h"
+
+#include <string.h>
+
+enum { UNIT_LOG2 = 3, PROBES = 8 };
+
+static unsigned levels_for(size_t largest, unsigned steps_log2)
+{
+    size_t units = largest >> UNIT_LOG2;
+    unsigned log2 = units == 0 ? 0 : floor_log2(units);
+    return log2 < steps_log2 ? 1 : log2 - steps_log2 + 2;
+}
+
+size_t bin_table_bytes(size_t largest, unsigned steps_log2)
+{
+    size_t levels = levels_for(largest, steps_log2);
+    return (levels << steps_log2) * sizeof(chunk_t *) + align_up(levels * sizeof(uint32_t), sizeof(chunk_t *));
+}
+
+void bin_table_init(chunk_bins_t *bins, void *memory, size_t largest, unsigned steps_log2)
+{
+    bins->levels = levels_for(largest, steps_log2);
+    bins->steps_log2 = steps_log2;
+    bins->level_map = 0;
+    bins->heads = memory;
+    bins->step_map = at(memory, ((size_t)bins->levels << steps_log2) * sizeof(chunk_t *));
+}
+
+void bin_table_clear(chunk_bins_t *bins)
+{
+    while (bins->level_map != 0) {
+        unsigned level = lowest_bit(bins->level_map);
+        size_t heads = (size_t)1 << bins->steps_log2;
+        memset(&bins->heads[level << bins->steps_log2], 0, heads * sizeof bins->heads[0]);
+        bins->step_map[level] = 0;
+        bins->level_map &= bins->level_map - 1;
+    }
+}
+
+unsigned bin_index(const chunk_bins_t *bins, size_t size)
+{
+    size_t units = size >> UNIT_LOG2;
+    unsigned log2 = floor_log2(units);
+    if (log2 < bins->steps_log2) {
+        return (unsigned)units;
+    }
+    unsigned level = log2 - bins->steps_log2 + 1;
+    if (level >= bins->levels) {
+        return (bins->levels << bins->steps_log2) - 1;
+    }
+    unsigned step = (unsigned)(units >> (log2 - bins->steps_log2)) & ((1u << bins->steps_log2) - 1);
+    return level << bins->steps_log2 | step;
+}
+
+/* The lowest bin all of whose chunks have at least `size` bytes; the last bin promises nothing. */
+static unsigned bin_index_above(const chunk_bins_t *bins, size_t size)
+{
+    unsigned log2 = floor_log2(size >> UNIT_LOG2);
+    if (log2 > bins->steps_log2) {
+        size += ((size_t)1 << (log2 - bins->steps_log2 + UNIT_LOG2)) - 1;
+    }
+    return bin_index(bins, size);
+}
+
+/* The lowest bin from `index` up that holds a chunk, or -1. */
+static int next_bin(const chunk_bins_t *bins, unsigned index)
+{
+    unsigned level = index >> bins->steps_log2;
+    if (level >= bins->levels) {
+        return -1;
+    }
+    uint32_t steps = bins->step_map[level] & (uint32_t)bits_from(index & ((1u << bins->steps_log2) - 1));
+    if (steps == 0) {
+        uint64_t levels = bins->level_map & bits_from(level + 1);
+        if (levels == 0) {
+            return -1;
+        }
+        level = lowest_bit(levels);
+        steps = bins->step_map[level];
+    }
+    return (int)(level << bins->steps_log2 | lowest_bit(steps));
+}
+
+void bin_insert_locked(arena_t *arena, chunk_t *chunk)
+{
+    chunk_bins_t *bins = &arena->bins;
+    size_t size = chunk_size(chunk);
+    unsigned index = bin_index(bins, size);
+    chunk->previous = NULL;
+    chunk->next = bins->heads[index];
+    if (chunk->next != NULL) {
+        chunk->next->previous = chunk;
+    }
+    bins->heads[index] = chunk;
+    bins->step_map[index >> bins->steps_log2] |= 1u << (index & ((1u << bins->steps_log2) - 1));
+    bins->level_map |= (uint64_t)1 << (index >> bins->steps_log2);
+    arena->totals.free_chunk_bytes += size;
+}
+
+void bin_remove_locked(arena_t *arena, chunk_t *chunk)
+{
+    chunk_bins_t *bins = &arena->bins;
+    size_t size = chunk_size(chunk);
+    arena->totals.free_chunk_bytes -= size;
+    if (chunk->next != NULL) {
+        check_always(chunk->next->previous == chunk);
+        chunk->next->previous = chunk->previous;
+    }
+    if (chunk->previous != NULL) {
+        check_always(chunk->previous->next == chunk);
+        chunk->previous->next = chunk->next;
+        return;
+    }
+    unsigned index = bin_index(bins, size);
+    check_always(bins->heads[index] == chunk);
+    bins->heads[index] = chunk->next;
+    if (chunk->next == NULL) {
+        unsigned level = index >> bins->steps_log2;
+        bins->step_map[level] &= ~(1u << (index & ((1u << bins->steps_log2) - 1)));
+        if (bins->step_map[level] == 0) {
+            bins->level_map &= ~((uint64_t)1 << level);
+        }
+    }
+}
+
+static chunk_t *first_that_fits(chunk_t *chunk, size_t size, unsigned probes)
+{
+    for (; chunk != NULL && probes != 0; chunk = chunk->next, probes--) {
+        if (chunk_size(chunk) >= size) {
+            return chunk;
+        }
+    }
+    return NULL;
+}
+
+/* The head of its own bin, else any chunk of a higher bin, else some more of its own. */
+static chunk_t *find_good(const chunk_bins_t *bins, size_t size)
+{
+    unsigned own = bin_index(bins, size);
+    unsigned last = (bins->levels << bins->steps_log2) - 1;
+    chunk_t *chunk = first_that_fits(bins->heads[own], size, own == last ? UINT32_MAX : 1);
+    if (chunk != NULL || own == last) {
+        return chunk;
+    }
+    int higher = next_bin(bins, bin_index_above(bins, size));
+    if (higher >= 0 && (unsigned)higher != last) {
+        return bins->heads[higher];
+    }
+    chunk = first_that_fits(bins->heads[last], size, UINT32_MAX);
+    return chunk != NULL ? chunk : first_that_fits(bins->heads[own], size, PROBES);
+}
+
+static chunk_t *find_best(const chunk_bins_t *bins, size_t size)
+{
+    chunk_t *best = NULL;
+    for (int bin = next_bin(bins, bin_index(bins, size)); bin >= 0 && best == NULL; bin = next_bin(bins, (unsigned)bin + 1)) {
+        for (chunk_t *chunk = bins->heads[bin]; chunk != NULL; chunk = chunk->next) {
+            size_t found = chunk_size(chunk);
+            if (found >= size && (best == NULL || found < chunk_size(best) || (found == chunk_size(best) && chunk < best))) {
+                best = chunk;
+            }
+        }
+    }
+    return best;
+}
+
+static chunk_t *find_worst(const chunk_bins_t *bins, size_t size)
+{
+    if (bins->level_map == 0) {
+        return NULL;
+    }
+    unsigned level = floor_log2(bins->level_map);
+    unsigned bin = level << bins->steps_log2 | floor_log2(bins->step_map[level]);
+    chunk_t *worst = bins->heads[bin];
+    for (chunk_t *chunk = worst; chunk != NULL; chunk = chunk->next) {
+        worst = chunk_size(chunk) > chunk_size(worst) ? chunk : worst;
+    }
+    return chunk_size(worst) >= size ? worst : NULL;
+}
+
+/* The lowest address above `from` that fits. */
+static chunk_t *find_lowest(const chunk_bins_t *bins, size_t size, const chunk_t *from)
+{
+    chunk_t *lowest = NULL;
+    for (int bin = next_bin(bins, bin_index(bins, size)); bin >= 0; bin = next_bin(bins, (unsigned)bin + 1)) {
+        for (chunk_t *chunk = bins->heads[bin]; chunk != NULL; chunk = chunk->next) {
+            if (chunk > from && chunk_size(chunk) >= size && (lowest == NULL || chunk < lowest)) {
+                lowest = chunk;
+            }
+        }
+    }
+    return lowest;
+}
+
+chunk_t *bin_find_locked(arena_t *arena, size_t size)
+{
+    check_debug(lock_is_held(&arena->lock));
+    const chunk_bins_t *bins = &arena->bins;
+    chunk_t *chunk = NULL;
+    switch (arena->fit) {
+    case ARENA_FIT_GOOD:
+        return find_good(bins, size);
+    case ARENA_FIT_FIRST:
+        return find_lowest(bins, size, NULL);
+    case ARENA_FIT_BEST:
+        return find_best(bins, size);
+    case ARENA_FIT_WORST:
+        return find_worst(bins, size);
+    case ARENA_FIT_NEXT:
+        chunk = find_lowest(bins, size, arena->rover);
+        chunk = chunk != NULL ? chunk : find_lowest(bins, size, NULL);
+        arena->rover = chunk;
+        return chunk;
+    }
+    return NULL;
+}

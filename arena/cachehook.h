@@ -1,0 +1,43 @@
+/*
+ * cachehook.h: the few moments at which an arena must know that caches exist. tcache/ defines these; in a
+ * build without it uncached.c does, as nothing.
+ */
+#ifndef ARENA_CACHEHOOK_H
+#define ARENA_CACHEHOOK_H
+
+#include "heap.h"
+
+typedef struct {
+    size_t bytes, blocks;  /* usable bytes and blocks that caches and depots hold */
+    size_t caches, skipped; /* skipped: their thread could not be stopped */
+    uint64_t allocations;  /* that threads made from their caches */
+} cache_totals_t;
+
+/*
+ * Stops every cache of the arena: registry lock, each cache's mutex, its thread out of the fast paths,
+ * its piece closed. Between the two calls the caller alone sees them. Takes the arena's mutex for a moment.
+ */
+HIDDEN void cachehook_stop(arena_t *arena);
+HIDDEN void cachehook_resume(arena_t *arena);
+
+/* While stopped: */
+HIDDEN void cachehook_count(arena_t *arena, cache_totals_t *totals);
+HIDDEN void cachehook_each_block(arena_t *arena, void (*visit)(void *context, void *block), void *context);
+HIDDEN void cachehook_drain_stopped(arena_t *arena);
+
+/* Returns blocks to the arena: the depot's and the calling thread's; with `all` every thread's. */
+HIDDEN void cachehook_reclaim(arena_t *arena, bool all);
+
+/* The arena is emptied: all its caches are forgotten, blocks and all; `keep_own`: the caller's stays. */
+HIDDEN void cachehook_forget(arena_t *arena, bool keep_own);
+
+/* Around fork, caller holds the registry lock; `child` after reinitialising it. */
+HIDDEN void cachehook_fork_prepare(void);
+HIDDEN void cachehook_fork_lock_depots(void (*act)(lock_t *lock));
+HIDDEN void cachehook_fork_parent(void);
+HIDDEN void cachehook_fork_child(void);
+
+/* Once, when the first arena is created. */
+HIDDEN void cachehook_init(void);
+
+#endif

@@ -1,0 +1,316 @@
+/* carve.c: see carve.h. */
+#include "carve.h"
+
+#include "bin.h"
+#include "run.h"
+#include "sizeclass.h"
+
+size_t carve_usable(const void *block, uint64_t header)
+{
+    unsigned class = chunk_class_of(block, header);
+    if (class <= CLASSES) {
+        return sizeclass_bytes[class];
+    }
+    return (size_t)(header & CHUNK_SIZE_MASK) - CHUNK_HEADER - 8 * (size_t)(class - CHUNK_PLAIN);
+}
+
+misuse_t carve_validate(const void *block)
+{
+    if (!is_aligned(block, 8)) {
+        return MISUSE_INTERIOR;
+    }
+    uint64_t header = chunk_header(chunk_of(block));
+    unsigned class = chunk_class_of(block, header);
+    if ((class != 0 && class <= CLASSES) || chunk_is_plain(class)) {
+        return (header & CHUNK_INUSE) != 0 ? MISUSE_NONE : MISUSE_BROKEN_HEADER;
+    }
+    if (class == CHUNK_FREE || class == CHUNK_DEFERRED) {
+        return MISUSE_DOUBLE_FREE;
+    }
+    return class > 0xff && (header >> 48) != 0 ? MISUSE_INTERIOR : MISUSE_BROKEN_HEADER;
+}
+
+static void insert_free(arena_t *arena, chunk_t *chunk, size_t size, uint64_t flags)
+{
+    chunk_set_free(chunk, size, flags);
+    bin_insert_locked(arena, chunk);
+}
+
+/* Marks the first `size` bytes of a free chunk of `whole` bytes, out of its bin, as in use. */
+static void split(arena_t *arena, chunk_t *chunk, size_t whole, size_t size, unsigned class)
+{
+    uint64_t keep = chunk_header(chunk) & CHUNK_PREV_INUSE;
+    uint64_t zero = chunk_header(chunk) & CHUNK_ZERO;
+    if (whole - size >= CHUNK_MIN) { /* [chunk ......] -> [in use][rest] */
+        insert_free(arena, chunk_at(chunk, size), whole - size, CHUNK_PREV_INUSE | zero);
+        whole = size;
+    } else {
+        chunk_set_prev_inuse(chunk_at(chunk, whole), true);
+    }
+    unsigned pad = class == CHUNK_PLAIN ? (unsigned)(whole - size) / 8 : 0;
+    chunk_set(chunk, class + pad, whole, keep | CHUNK_INUSE);
+}
+
+static void count_given(arena_t *arena, const chunk_t *chunk, int sign)
+{
+    const void *block = chunk_block(chunk);
+    uint64_t header = chunk_header(chunk);
+    unsigned class = chunk_class_of(block, header);
+    if (class == CHUNK_PIECE) {
+        return; /* its blocks are counted by the cache that carves them */
+    }
+    size_t usable = carve_usable(block, header);
+    arena->totals.chunk_usable += sign > 0 ? usable : 0 - usable;
+    arena->totals.chunk_blocks += sign > 0 ? 1 : SIZE_MAX;
+}
+
+chunk_t *carve_take_locked(arena_t *arena, size_t size, unsigned class, bool *zero)
+{
+    chunk_t *chunk = bin_find_locked(arena, size);
+    if (chunk == NULL) {
+        return NULL;
+    }
+    bin_remove_locked(arena, chunk);
+    *zero = chunk_has_flag(chunk, CHUNK_ZERO);
+    split(arena, chunk, chunk_size(chunk), size, class);
+    count_given(arena, chunk, 1);
+    return chunk;
+}
+
+chunk_t *carve_take_aligned_locked(arena_t *arena, size_t alignment, size_t size, unsigned class)
+{
+    size_t most = size + alignment + CHUNK_MIN;
+    chunk_t *chunk = most < size ? NULL : bin_find_locked(arena, most);
+    if (chunk == NULL) {
+        return NULL;
+    }
+    bin_remove_locked(arena, chunk);
+    size_t whole = chunk_size(chunk);
+    uintptr_t block = align_up((uintptr_t)chunk_block(chunk), alignment);
+    size_t gap = block - (uintptr_t)chunk_block(chunk);
+    if (gap != 0 && gap < CHUNK_MIN) {
+        gap += alignment; /* alignment is at least 16: at most two steps to a chunk's length */
+        gap += gap < CHUNK_MIN ? alignment : 0;
+    }
+    if (gap != 0) { /* [chunk ......] -> [gap][chunk ....] */
+        uint64_t keep = chunk_header(chunk) & CHUNK_PREV_INUSE;
+        chunk_t *aligned = chunk_at(chunk, gap);
+        chunk_set(aligned, CHUNK_FREE, whole - gap, CHUNK_PREV_INUSE);
+        insert_free(arena, chunk, gap, keep);
+        chunk = aligned;
+    }
+    split(arena, chunk, whole - gap, size, class);
+    count_given(arena, chunk, 1);
+    return chunk;
+}
+
+static bool is_run_head(const chunk_t *chunk)
+{
+    const void *start = before(chunk, CHUNK_HEADER);
+    return is_aligned(start, GRANULE) && pagemap_tag(granule_of(start))->length == 1;
+}
+
+/* Gives back the whole granules that a free chunk, in its bin, covers; keeps a sentinel on each side. */
+static void release_granules(arena_t *arena, chunk_t *chunk)
+{
+    size_t size = chunk_size(chunk);
+    chunk_t *end = chunk_at(chunk, size);
+    bool head = is_run_head(chunk);
+    bool tail = chunk_class(end) == CHUNK_END;
+    uintptr_t from = head ? (uintptr_t)chunk - CHUNK_HEADER
+                          : align_up((uintptr_t)chunk + CHUNK_MIN + CHUNK_HEADER, GRANULE);
+    uintptr_t to = tail ? (uintptr_t)end + CHUNK_HEADER : align_down((uintptr_t)end - CHUNK_MIN - CHUNK_HEADER, GRANULE);
+    bool only = head && tail && arena->totals.chunk_runs == 1;
+    size_t least = head && tail && !only ? GRANULE : CARVE_RELEASE * GRANULE;
+    if (to <= from || to - from < least) {
+        return;
+    }
+    granule_t first = granule_of((void *)from);
+    uint32_t region = pagemap_tag(first)->region;
+    uint64_t keep = chunk_header(chunk) & CHUNK_PREV_INUSE;
+    bin_remove_locked(arena, chunk);
+    if (!tail) { /* [....|granules|rest] -> rest begins a run */
+        chunk_t *rest = (chunk_t *)(to + CHUNK_HEADER);
+        insert_free(arena, rest, distance(rest, end), CHUNK_PREV_INUSE);
+        *pagemap_tag(granule_of((void *)to)) = (run_tag_t){.length = 1, .region = region};
+        arena->totals.chunk_runs++;
+    }
+    if (!head) { /* [chunk|granules|....] -> the chunk ends a run */
+        chunk_t *sentinel = (chunk_t *)(from - CHUNK_HEADER);
+        chunk_set(sentinel, CHUNK_END, 0, CHUNK_INUSE);
+        insert_free(arena, chunk, distance(chunk, sentinel), keep);
+    } else {
+        arena->totals.chunk_runs--;
+    }
+    arena->totals.chunk_run_bytes -= to - from;
+    run_put_locked(arena, first, (uint32_t)((to - from) >> GRANULE_LOG2), region, KIND_FREE_DIRTY);
+}
+
+static bool is_sound(const chunk_t *chunk)
+{
+    unsigned class = chunk_class(chunk);
+    return (class != 0 && class <= CLASSES) || chunk_is_plain(class) || (class >= CHUNK_FREE && class <= CHUNK_LAST);
+}
+
+/* Whether the neighbours' tags are those of chunks: an overflow is found here before it does harm. */
+static bool neighbours_are_sound(const chunk_t *chunk)
+{
+    const chunk_t *next = chunk_next(chunk);
+    if (!is_sound(next) || !chunk_prev_is_inuse(next)) {
+        return false;
+    }
+    if (chunk_prev_is_inuse(chunk)) {
+        return true;
+    }
+    const chunk_t *previous = chunk_prev(chunk);
+    return chunk_class(previous) == CHUNK_FREE && chunk_next(previous) == chunk;
+}
+
+misuse_t carve_put_locked(arena_t *arena, chunk_t *chunk)
+{
+    if (!neighbours_are_sound(chunk)) {
+        return MISUSE_BROKEN_NEIGHBOUR;
+    }
+    count_given(arena, chunk, -1);
+    size_t size = chunk_size(chunk);
+    chunk_t *next = chunk_at(chunk, size);
+    if (chunk_is_inuse(next) && chunk_has_flag(next, CHUNK_OPEN)) {
+        chunk_set(chunk, CHUNK_DEFERRED, size, CHUNK_INUSE | (chunk_header(chunk) & CHUNK_PREV_INUSE));
+        chunk->next = arena->deferred;
+        arena->deferred = chunk;
+        return MISUSE_NONE;
+    }
+    if (!chunk_is_inuse(next)) { /* [chunk][next] -> [chunk] */
+        bin_remove_locked(arena, next);
+        size += chunk_size(next);
+    }
+    if (!chunk_prev_is_inuse(chunk)) { /* [previous][chunk] -> [previous] */
+        chunk_t *previous = chunk_prev(chunk);
+        bin_remove_locked(arena, previous);
+        size += chunk_size(previous);
+        chunk_set(chunk, CHUNK_FREE, 0, 0); /* what stays in the middle is no block any more */
+        chunk = previous;
+    }
+    insert_free(arena, chunk, size, chunk_header(chunk) & CHUNK_PREV_INUSE);
+    if (size >= GRANULE / 2 && arena->sliced && pagemap_entry(chunk) == (arena->tag | KIND_CHUNKS)) {
+        release_granules(arena, chunk);
+    }
+    return MISUSE_NONE;
+}
+
+void carve_put_deferred_locked(arena_t *arena)
+{
+    chunk_t *chunk = arena->deferred;
+    arena->deferred = NULL;
+    while (chunk != NULL) {
+        chunk_t *next = chunk->next;
+        size_t size = chunk_size(chunk);
+        chunk_set(chunk, CHUNK_PIECE, size, CHUNK_INUSE | (chunk_header(chunk) & CHUNK_PREV_INUSE));
+        carve_put_locked(arena, chunk);
+        chunk = next;
+    }
+}
+
+bool carve_resize_locked(arena_t *arena, chunk_t *chunk, size_t size, unsigned class)
+{
+    size_t whole = chunk_size(chunk);
+    chunk_t *next = chunk_at(chunk, whole);
+    if (!is_sound(next)) {
+        return false; /* the free that follows reports it */
+    }
+    bool absorb = !chunk_is_inuse(next);
+    if (size > whole + (absorb ? chunk_size(next) : 0) || (!absorb && chunk_has_flag(next, CHUNK_OPEN))) {
+        return false;
+    }
+    count_given(arena, chunk, -1);
+    if (absorb) { /* [chunk][next] -> [chunk ......], then split anew */
+        bin_remove_locked(arena, next);
+        whole += chunk_size(next);
+    }
+    chunk_set(chunk, class, whole, CHUNK_INUSE | (chunk_header(chunk) & CHUNK_PREV_INUSE));
+    split(arena, chunk, whole, size, class);
+    count_given(arena, chunk, 1);
+    return true;
+}
+
+/* Whether the granule is in a chunk run of the same region. */
+static bool is_chunks_of_region(const arena_t *arena, granule_t granule, uint32_t region)
+{
+    return run_kind(arena, granule) == KIND_CHUNKS && pagemap_tag(granule)->region == region;
+}
+
+/* Turns granules just taken into free chunk space: a run of their own, or part of those beside them. */
+static void adopt(arena_t *arena, granule_t first, uint32_t length, uint32_t region, bool zero)
+{
+    bool joins_before = is_chunks_of_region(arena, first - 1, region);
+    bool joins_behind = is_chunks_of_region(arena, first + length, region);
+    for (uint32_t i = 0; i < length; i++) {
+        *pagemap_tag(first + i) = (run_tag_t){.length = i == 0 && !joins_before, .region = region};
+    }
+    char *start = granule_start(first);
+    char *stop = granule_start(first + length);
+    chunk_t *chunk = (chunk_t *)(start + (joins_before ? -CHUNK_HEADER : CHUNK_HEADER));
+    chunk_t *end = (chunk_t *)(stop + (joins_behind ? CHUNK_HEADER : -CHUNK_HEADER));
+    uint64_t prev = joins_before ? chunk_header(chunk) & CHUNK_PREV_INUSE : CHUNK_PREV_INUSE;
+    if (joins_behind) {
+        pagemap_tag(first + length)->length = 0;
+    } else {
+        chunk_set(end, CHUNK_END, 0, CHUNK_INUSE | CHUNK_PREV_INUSE);
+    }
+    size_t size = distance(chunk, end);
+    if (!chunk_is_inuse(end)) { /* [granules][free chunk] */
+        bin_remove_locked(arena, end);
+        size += chunk_size(end);
+        zero = false;
+    }
+    if (prev == 0) { /* [free chunk][granules] */
+        chunk_t *previous = chunk_prev(chunk);
+        bin_remove_locked(arena, previous);
+        size += chunk_size(previous);
+        prev = chunk_header(previous) & CHUNK_PREV_INUSE;
+        chunk = previous;
+        zero = false;
+    }
+    insert_free(arena, chunk, size, prev | (zero ? CHUNK_ZERO : 0));
+    arena->totals.chunk_run_bytes += (size_t)length << GRANULE_LOG2;
+    arena->totals.chunk_runs += 1;
+    arena->totals.chunk_runs -= (size_t)joins_before + (size_t)joins_behind;
+    arena->chunk_edge = first + length;
+}
+
+bool carve_grow_locked(arena_t *arena, size_t size)
+{
+    size_t bytes = size + 2 * CHUNK_HEADER;
+    if (!arena->sliced || bytes < size || (bytes - 1) >> GRANULE_LOG2 >= UINT32_MAX) {
+        return false;
+    }
+    uint32_t least = (uint32_t)((bytes + GRANULE - 1) >> GRANULE_LOG2);
+    uint32_t more = (uint32_t)min_size(arena->totals.chunk_run_bytes >> (GRANULE_LOG2 + 3), 16);
+    bool zero = false;
+    granule_t first = arena->chunk_edge;
+    uint32_t length = least + more;
+    if (first == 0 || !run_take_at_locked(arena, first, length, KIND_CHUNKS, &zero)) {
+        first = run_take_locked(arena, length, KIND_CHUNKS, &zero);
+    }
+    if (first == 0) {
+        length = least;
+        first = run_take_locked(arena, length, KIND_CHUNKS, &zero);
+    }
+    if (first == 0) {
+        return false;
+    }
+    adopt(arena, first, length, pagemap_tag(first)->region, zero);
+    return true;
+}
+
+void carve_add_span_locked(arena_t *arena, char *start, size_t bytes, bool zero)
+{
+    char *from = (char *)align_up((uintptr_t)start, 16);
+    char *to = (char *)align_down((uintptr_t)start + bytes, 16);
+    chunk_t *chunk = (chunk_t *)(from + CHUNK_HEADER);
+    chunk_t *end = (chunk_t *)(to - CHUNK_HEADER);
+    chunk_set(end, CHUNK_END, 0, CHUNK_INUSE);
+    insert_free(arena, chunk, distance(chunk, end), CHUNK_PREV_INUSE | (zero ? CHUNK_ZERO : 0));
+    arena->totals.chunk_run_bytes += bytes;
+    arena->totals.chunk_runs++;
+}

@@ -1,0 +1,48 @@
+/*
+ * carve.h: blocks out of chunk runs: find, split, mark; and back: mark, merge with both neighbours,
+ * insert. Each is one step under the arena's mutex: a free that lets another thread see the heap between
+ * unlinking a neighbour and inserting the merged chunk makes it grow for ever (musl's old race).
+ *
+ * A chunk run begins with 8 unused bytes, so that blocks are aligned, and ends with a sentinel that is
+ * always in use: merging has no edge cases. A run that gets a granule next to it absorbs it; a free
+ * chunk that covers CARVE_RELEASE granules gives them back to the runs, leaving a sentinel each side.
+ */
+#ifndef ARENA_CARVE_H
+#define ARENA_CARVE_H
+
+#include "check.h"
+#include "chunk.h"
+#include "heap.h"
+
+enum { CARVE_RELEASE = 4 };
+
+/* A chunk of `size` bytes (a multiple of the quantum, at least CHUNK_MIN) marked with `class`; CHUNK_PLAIN
+ * gets what could not be split off added. NULL: none fits. *zero: its block reads as zero but for the
+ * first 16 and the last 8 bytes. */
+HIDDEN chunk_t *carve_take_locked(arena_t *arena, size_t size, unsigned class, bool *zero);
+
+/* The same with its block at a multiple of `alignment`, which is above the quantum. */
+HIDDEN chunk_t *carve_take_aligned_locked(arena_t *arena, size_t alignment, size_t size, unsigned class);
+
+/* Takes a chunk in use back. A broken neighbour is reported and nothing changed. */
+HIDDEN misuse_t carve_put_locked(arena_t *arena, chunk_t *chunk);
+
+/* Makes a plain or classed chunk in use `size` bytes long in place, as `class`; false: it stays. */
+HIDDEN bool carve_resize_locked(arena_t *arena, chunk_t *chunk, size_t size, unsigned class);
+
+/* Adds granules from the free runs so that a chunk of `size` can be carved; false: none there. */
+HIDDEN bool carve_grow_locked(arena_t *arena, size_t size);
+
+/* Makes one chunk run of [start, start + bytes), addresses outside the page map. */
+HIDDEN void carve_add_span_locked(arena_t *arena, char *start, size_t bytes, bool zero);
+
+/* Frees the chunks whose neighbour was an open piece when they were put. */
+HIDDEN void carve_put_deferred_locked(arena_t *arena);
+
+/* Usable bytes of a block in use; `header` is its chunk's. */
+HIDDEN size_t carve_usable(const void *block, uint64_t header);
+
+/* Whether the header before `block` is that of a block in use; says why not. */
+HIDDEN misuse_t carve_validate(const void *block);
+
+#endif

@@ -1,0 +1,87 @@
+/*
+ * config.h: every constant that shapes the library, with its unit, and every #if on the platform.
+ *
+ * Nothing else may test a macro of the compiler or the system (save check.h, lock.h and os.c):
+ * other code says `if (CONSTANT)`, so that both arms are compiled everywhere.
+ */
+#ifndef ARENA_CONFIG_H
+#define ARENA_CONFIG_H
+
+#include <stdint.h>
+
+/* CHECK_LEVEL 0: release; 1: debug asserts and lock ranks; 2: and a verified heap after each slow path. */
+#ifndef CHECK_LEVEL
+#define CHECK_LEVEL 0
+#endif
+#define CHECK_DEBUG (CHECK_LEVEL >= 1)
+#define CHECK_PARANOID (CHECK_LEVEL >= 2)
+
+/* Under ThreadSanitizer the asymmetric lock of the thread caches becomes a plain one, see tcache.h. */
+#if defined(__SANITIZE_THREAD__)
+#define UNDER_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define UNDER_TSAN 1
+#endif
+#endif
+#ifndef UNDER_TSAN
+#define UNDER_TSAN 0
+#endif
+
+#if UINTPTR_MAX > 0xffffffffu
+#define ADDRESS_BITS 48
+#else
+#define ADDRESS_BITS 32
+#endif
+
+#define HIDDEN __attribute__((visibility("hidden")))
+#define NOINLINE __attribute__((noinline))
+#define INLINE static inline __attribute__((always_inline))
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+#define KIB ((size_t)1024)
+#define MIB (1024 * KIB)
+
+enum {
+    GRANULE_LOG2 = 16, /* runs, slabs and page-map entries */
+    LEAF_LOG2 = 16,    /* granules that one page-map leaf describes */
+    CACHE_LINE = 64,   /* bytes between what two threads write */
+
+    SLAB_CLASSES = 33, /* 8, then 16 to 128 by 16, then 8 steps a doubling to 1,024 bytes */
+    CLASSES = 73,      /* and on, 8 steps a doubling, to 32 KiB: chunks that magazines may hold */
+    SLAB_MAX = 1024,   /* bytes: the largest slab class */
+    CLASS_MAX = 32768, /* bytes: the largest class */
+
+    ARENA_INDEX_BITS = 24, /* page-map entries hold this much of an arena's index */
+    ARENA_NAME_BYTES = 64,
+
+    MAGAZINE_BYTES = 512, /* one header word and 63 pointers */
+    MAGAZINE_SLOTS = 63,
+
+    TABLE_SLOTS = 16,   /* thread-local: caches found without a lock */
+    CACHE_HASH = 64,    /* buckets of a thread's own caches */
+    TICK_ALLOCATIONS = 4096, /* cached allocations between two looks at the clock */
+    PURGE_DELAY_MS = 250,
+    REVOKE_POLL_MS = 5, /* how long a revoker waits for a thread inside a fast path */
+    RETRY_PAUSE_MS = 1, /* after a failure, the next one does not revoke caches again so soon */
+    LOCK_SPINS = 64     /* tries before a contended lock sleeps */
+};
+
+#define GRANULE ((size_t)1 << GRANULE_LOG2)
+#define MAGAZINE_HELD_BYTES (64 * KIB)   /* blocks of one class in one magazine, at most */
+#define STACK_HELD_BYTES (256 * KIB)     /* full magazines of one class that a thread keeps */
+#define DEPOT_CLASS_BYTES (1 * MIB)      /* full magazines of one class in a depot, at least */
+#define PIECE_FIRST_BYTES (4 * KIB)      /* what a thread carves from in a young arena: first, and later */
+#define PIECE_MAX_BYTES (16 * KIB)
+#define GRADUATE_BYTES (16 * KIB)        /* chunk-backed bytes of a class before it gets slabs */
+#define FIRST_REGION_BYTES (2 * GRANULE)
+#define REGION_MAX_BYTES (64 * MIB)      /* regions double up to this; larger ones only on demand */
+#define LARGE_MIN_BYTES (256 * KIB)      /* the threshold of large blocks begins here */
+#define LARGE_MAX_BYTES (32 * MIB)       /* and rises to this */
+#define TRIM_MIN_BYTES (1 * MIB)         /* a free tail shorter than this is never cut by itself */
+#define DIRTY_MIN_BYTES (4 * MIB)        /* free resident bytes an arena may keep, or 1/16 of its peak */
+#define STOCK_MAX_BYTES (16 * MIB)       /* warm regions that the process keeps for new arenas */
+#define BUFFER_MIN_BYTES ((size_t)2048)
+
+#endif

@@ -1,0 +1,136 @@
+/*
+ * heap.h: struct arena, what every layer above the page map works on, and nothing but data.
+ *
+ * Who may touch what stands at each block of fields. "lock" is the arena's mutex (rank arena), "grow" the
+ * lock that is held over system calls for regions (rank grow).
+ */
+#ifndef ARENA_HEAP_H
+#define ARENA_HEAP_H
+
+#include "../include/arena.h"
+#include "lock.h"
+#include "pagemap.h"
+
+struct chunk;
+struct slab;
+struct large;
+struct cache;
+struct depot;
+struct tiny;
+
+/* Bins of free chunks: level (power of two), then steps; a bitmap for each. See bin.h. */
+typedef struct {
+    struct chunk **heads; /* [levels << steps_log2] */
+    uint32_t *step_map;   /* [levels] */
+    uint64_t level_map;
+    unsigned levels, steps_log2;
+} chunk_bins_t;
+
+enum { RUN_STEPS_LOG2 = 2, RUN_LEVELS = 24 };
+
+/* Bins of free runs, by length in granules. */
+typedef struct {
+    uint32_t level_map;
+    uint8_t step_map[RUN_LEVELS];
+    granule_t heads[RUN_LEVELS << RUN_STEPS_LOG2];
+} run_bins_t;
+
+enum { FULLNESS_LISTS = 4 };
+
+/*
+ * Slabs of one class. Those with a free block are in a list by how full they are, so that nearly
+ * empty ones are left alone and go back.
+ */
+typedef struct {
+    struct slab *partial[FULLNESS_LISTS];
+    ptrdiff_t chunk_bytes; /* usable bytes of this class that live in chunks; short of what caches carved */
+    uint32_t slabs;
+    bool graduated; /* gets slabs */
+} slab_class_t;
+
+typedef struct region {
+    struct region *next, *previous; /* ascending addresses */
+    char *start;
+    size_t bytes;
+    size_t pad;   /* sbrk: bytes before start that aligned it */
+    uint32_t id;  /* what run tags carry */
+    bool in_map;  /* false: one chunk run at unaligned addresses, found by bounds */
+    bool raw;     /* such a region just mapped, not yet a chunk run */
+    bool zero;    /* raw: reads as zero */
+} region_t;
+
+/* All that lies behind a pointer so that a buffer's arena can do without it. */
+typedef struct {
+    run_bins_t dirty_runs; /* free runs with a resident granule */
+    run_bins_t clean_runs; /* free runs without one */
+    slab_class_t slab_class[SLAB_CLASSES + 1];
+} granules_t;
+
+/* Totals that stats and limits need. */
+typedef struct {
+    size_t mapped_bytes, peak_mapped_bytes;
+    size_t free_run_bytes, dirty_bytes; /* dirty: of the former, resident */
+    size_t chunk_run_bytes, chunk_runs;
+    size_t free_chunk_bytes;             /* with their headers */
+    size_t chunk_usable, chunk_blocks;   /* blocks given out */
+    size_t slab_bytes, slabs;            /* whole slabs */
+    size_t slab_usable, slab_blocks;     /* blocks given out */
+    size_t slab_free_usable;             /* blocks that slabs still hold */
+    size_t large_bytes, large_blocks;
+    uint64_t allocations; /* by calls that took the mutex, and from caches now gone */
+    uint64_t kernel_calls;
+    size_t purged_bytes;
+} totals_t;
+
+struct arena {
+    /* immutable after creation */
+    uint32_t index;      /* in the table of arenas, from 1 */
+    uint32_t tag;        /* index << 8, as page-map entries carry it */
+    unsigned flags;
+    unsigned quantum;
+    arena_source_t source;
+    arena_fit_t fit;
+    bool cached;         /* threads may have caches of it */
+    bool sliced;         /* has granules, hence runs and slabs */
+    bool in_buffer;
+    arena_hooks_t hooks;
+    size_t limit_bytes, first_region_bytes, growth_bytes, trim_threshold_bytes;
+    unsigned purge_delay_ms;
+    granules_t *granules; /* NULL unless sliced */
+    char *buffer_start;   /* in_buffer: behind the descriptors */
+    char *buffer_chunks;  /* in_buffer: where chunks begin */
+    char name[ARENA_NAME_BYTES];
+
+    /* alive while the handle is valid; written under the registry lock by create and destroy, read
+     * relaxed by those who report a misuse */
+    _Atomic bool alive;
+
+    /* guarded by the registry lock */
+    arena_t *next_live, *previous_live; /* or next free shell */
+    unsigned pins;                      /* who keeps it from being removed for a moment */
+    struct cache *caches;
+    size_t cache_count;
+    _Atomic(struct depot *) depot; /* stored with release under it, loaded with acquire by the arena's caches */
+
+    lock_t grow;
+    /* guarded by grow */
+    uint32_t last_region_id;
+    size_t next_region_bytes;
+
+    lock_t lock;
+    /* guarded by lock */
+    chunk_bins_t bins;
+    region_t *regions;
+    struct large *larges;
+    struct chunk *rover; /* next fit: where the last chunk was given out */
+    granule_t chunk_edge; /* the granule behind the newest chunk run, where it prefers to grow */
+    size_t large_threshold;
+    uint64_t failed_at_ms; /* when an allocation last failed */
+    bool purge_failed;    /* the kernel refused; not tried again by itself */
+    struct chunk *deferred; /* freed beside an open piece, to be merged later */
+    uint64_t dirty_since_ms; /* last time the dirty bytes were cut down */
+    totals_t totals;
+    struct tiny *tiny; /* slabs of a buffer, in it; NULL: it is too small for them */
+};
+
+#endif

@@ -1,0 +1,38 @@
+/*
+ * large.h: blocks with a mapping of their own. Their first granule's page-map entry says so and its tag
+ * points to the descriptor; nothing of ours is in the block. From this size on the kernel's work is small
+ * beside the use of the block: the threshold rises with what is freed, as in glibc, so that a size that
+ * comes and goes is soon served by chunks.
+ */
+#ifndef ARENA_LARGE_H
+#define ARENA_LARGE_H
+
+#include "check.h"
+#include "heap.h"
+
+typedef struct large {
+    struct large *next, *previous;
+    char *start;
+    size_t bytes; /* mapped, all of them usable */
+} large_t;
+
+/* A block of at least `request` bytes at a multiple of `alignment`; NULL: the limit or the source has none, or
+ * hooks whose memory is not aligned. Takes grow. The block is zero if *zero. */
+HIDDEN void *large_alloc(arena_t *arena, size_t request, size_t alignment, bool *zero);
+
+/* Caller holds no lock. A block that is none of the arena's large ones is reported. */
+HIDDEN misuse_t large_free(arena_t *arena, void *block);
+
+/* Makes it `request` bytes, in place or moved by the kernel; NULL: nothing changed. */
+HIDDEN void *large_realloc(arena_t *arena, void *block, size_t request);
+
+/* Usable bytes; 0 if `block` is not the start of a large block of the arena. */
+HIDDEN size_t large_usable(arena_t *arena, const void *block);
+
+/* Gives up all. No one else uses the arena. */
+HIDDEN void large_release_all(arena_t *arena);
+
+/* What large_alloc rounds a request up to. */
+HIDDEN size_t large_good_size(size_t request);
+
+#endif

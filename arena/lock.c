@@ -1,0 +1,113 @@
+/* lock.c: see lock.h. Debug builds keep a count of held locks by rank in each thread. */
+#include "lock.h"
+
+#include "check.h"
+
+_Thread_local bool lock_fork_passes;
+
+#if CHECK_LEVEL >= 1
+static _Thread_local unsigned held_of_rank[RANK_COUNT];
+
+static void note_acquire(lock_t *lock)
+{
+    for (int later = (int)lock->rank + 1; later < RANK_COUNT; later++) {
+        if (held_of_rank[later] != 0 && !lock->off) {
+            check_lock_inversion((int)lock->rank, later);
+        }
+    }
+    held_of_rank[lock->rank]++;
+    lock->owner = pthread_self();
+    lock->held = true;
+}
+
+static void note_release(lock_t *lock)
+{
+    check_debug(lock->held);
+    lock->held = false;
+    held_of_rank[lock->rank]--;
+}
+
+static bool certainly_not_held(const lock_t *lock)
+{
+    return !lock->held || !pthread_equal(lock->owner, pthread_self());
+}
+#else
+static void note_acquire(lock_t *lock)
+{
+    (void)lock;
+}
+
+static void note_release(lock_t *lock)
+{
+    (void)lock;
+}
+
+static bool certainly_not_held(const lock_t *lock)
+{
+    (void)lock;
+    return false;
+}
+#endif
+
+void lock_init(lock_t *lock, lock_rank_t rank, bool off)
+{
+    *lock = (lock_t){.rank = rank, .off = off};
+    pthread_mutex_init(&lock->mutex, NULL);
+}
+
+/* A holder runs a short section without system calls, so it is likely to leave while we spin. */
+static void acquire_contended(lock_t *lock)
+{
+    for (int spin = 0; spin < LOCK_SPINS; spin++) {
+        cpu_relax();
+        if (pthread_mutex_trylock(&lock->mutex) == 0) {
+            lock->waits++;
+            return;
+        }
+    }
+    pthread_mutex_lock(&lock->mutex);
+    lock->waits++;
+}
+
+void lock_acquire(lock_t *lock)
+{
+    if (UNLIKELY(lock->off || lock_fork_passes)) {
+        return;
+    }
+    if (UNLIKELY(pthread_mutex_trylock(&lock->mutex) != 0)) {
+        acquire_contended(lock);
+    }
+    note_acquire(lock);
+}
+
+void lock_release(lock_t *lock)
+{
+    if (UNLIKELY(lock->off || lock_fork_passes)) {
+        return;
+    }
+    note_release(lock);
+    pthread_mutex_unlock(&lock->mutex);
+}
+
+void lock_acquire_for_fork(lock_t *lock)
+{
+    pthread_mutex_lock(&lock->mutex);
+    note_acquire(lock);
+}
+
+void lock_release_for_fork(lock_t *lock)
+{
+    note_release(lock);
+    pthread_mutex_unlock(&lock->mutex);
+}
+
+void lock_reinit_in_child(lock_t *lock)
+{
+    note_release(lock);
+    pthread_mutex_init(&lock->mutex, NULL);
+}
+
+bool lock_is_held(const lock_t *lock)
+{
+    return lock->off || lock_fork_passes || !certainly_not_held(lock);
+}

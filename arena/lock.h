@@ -1,0 +1,72 @@
+/*
+ * lock.h: the mutex of this library: a pthread mutex that spins a little before it sleeps, with a
+ * rank that debug builds check.
+ *
+ * Lock order, outermost first: a thread that holds a lock of one rank may only take locks of later
+ * ranks, and several of one rank only where the enum says in which order. The thread that forks holds
+ * every lock (fork.c) and passes through all of them meanwhile, because another library's fork handler
+ * may allocate.
+ */
+#ifndef ARENA_LOCK_H
+#define ARENA_LOCK_H
+
+#include "config.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+typedef enum {
+    RANK_FORK,
+    RANK_REGISTRY, /* arenas, threads, which cache is whose */
+    RANK_CACHE,    /* in the order of the arena's list of caches, under the registry lock */
+    RANK_GROW,     /* system calls of one arena */
+    RANK_ARENA,    /* by index, under the registry lock */
+    RANK_DEPOT,
+    RANK_OS, /* metadata, page-map leaves, stock */
+    RANK_COUNT
+} lock_rank_t;
+
+typedef struct {
+    /* immutable after creation */
+    lock_rank_t rank;
+    bool off; /* ARENA_SINGLE_THREAD: calls never overlap */
+    /* guarded by itself */
+    uint64_t waits; /* times a thread found it taken */
+    pthread_mutex_t mutex;
+#if CHECK_LEVEL >= 1
+    pthread_t owner;
+    bool held;
+#endif
+} lock_t;
+
+#define LOCK_STATIC(lock_rank)                                                                               \
+    {                                                                                                        \
+        .rank = (lock_rank), .mutex = PTHREAD_MUTEX_INITIALIZER                                              \
+    }
+
+/* True in the thread that is between our fork handlers. */
+extern HIDDEN _Thread_local bool lock_fork_passes;
+
+HIDDEN void lock_init(lock_t *lock, lock_rank_t rank, bool off);
+HIDDEN void lock_acquire(lock_t *lock);
+HIDDEN void lock_release(lock_t *lock);
+
+/* fork.c only: they ignore lock_fork_passes, and reinit serves the child. */
+HIDDEN void lock_acquire_for_fork(lock_t *lock);
+HIDDEN void lock_release_for_fork(lock_t *lock);
+HIDDEN void lock_reinit_in_child(lock_t *lock);
+
+/* For asserts: false only if the calling thread certainly does not hold it. */
+HIDDEN bool lock_is_held(const lock_t *lock);
+
+INLINE void cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("yield");
+#endif
+}
+
+#endif

@@ -1,0 +1,205 @@
+/* os.c: Linux. A system without sbrk, mremap or membarrier answers NULL or false and the rest copes. */
+#include "os.h"
+
+#include "util.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#if defined(__linux__)
+#include <linux/membarrier.h>
+#endif
+
+size_t os_page_bytes(void)
+{
+    static _Atomic size_t known; /* relaxed: every thread would compute the same */
+    size_t bytes = atomic_load_explicit(&known, memory_order_relaxed);
+    if (bytes == 0) {
+        bytes = (size_t)sysconf(_SC_PAGESIZE);
+        atomic_store_explicit(&known, bytes, memory_order_relaxed);
+    }
+    return bytes;
+}
+
+static void *map_at(void *hint, size_t bytes, os_map_options_t options)
+{
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+#if defined(MAP_POPULATE)
+    flags |= options.prefault && !options.huge_pages ? MAP_POPULATE : 0;
+#endif
+    void *start = mmap(hint, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+    return start == MAP_FAILED ? NULL : start;
+}
+
+/* Maps too much and cuts both ends off. */
+static void *map_and_cut(size_t bytes, size_t alignment, os_map_options_t options)
+{
+    size_t whole = bytes + alignment;
+    char *mapped = whole < bytes ? NULL : map_at(NULL, whole, options);
+    if (mapped == NULL) {
+        return NULL;
+    }
+    size_t head = align_up((uintptr_t)mapped, alignment) - (uintptr_t)mapped;
+    if ((head != 0 && munmap(mapped, head) != 0) || munmap(mapped + head + bytes, whole - head - bytes) != 0) {
+        munmap(mapped, whole);
+        return NULL;
+    }
+    return mapped + head;
+}
+
+void *os_map(size_t bytes, size_t alignment, os_map_options_t options)
+{
+    /* The kernel places mappings downwards: just below the last one is aligned and mostly free. */
+    static _Atomic uintptr_t last; /* relaxed: only a hint */
+    int saved = errno;
+    bytes = align_up(bytes, os_page_bytes());
+    uintptr_t below = atomic_load_explicit(&last, memory_order_relaxed);
+    void *hint = below > bytes + alignment ? (void *)align_down(below - bytes, alignment) : NULL;
+    void *start = bytes == 0 ? NULL : map_at(hint, bytes, options);
+    if (start != NULL && !is_aligned(start, alignment)) {
+        munmap(start, bytes);
+        start = map_and_cut(bytes, alignment, options);
+    }
+    if (start == NULL) {
+        errno = saved;
+        return NULL;
+    }
+    atomic_store_explicit(&last, (uintptr_t)start, memory_order_relaxed);
+#if defined(MADV_HUGEPAGE)
+    if (options.huge_pages) {
+        madvise(start, bytes, MADV_HUGEPAGE);
+    }
+#endif
+#if defined(MADV_POPULATE_WRITE)
+    if (options.prefault && options.huge_pages) {
+        madvise(start, bytes, MADV_POPULATE_WRITE);
+    }
+#endif
+    errno = saved;
+    return start;
+}
+
+bool os_unmap(void *start, size_t bytes)
+{
+    int saved = errno;
+    bool done = munmap(start, align_up(bytes, os_page_bytes())) == 0;
+    errno = saved;
+    return done;
+}
+
+bool os_purge(void *start, size_t bytes)
+{
+    int saved = errno;
+    bool done = madvise(start, bytes, MADV_DONTNEED) == 0;
+    errno = saved;
+    return done;
+}
+
+bool os_resize(void *start, size_t bytes, size_t new_bytes)
+{
+#if defined(MREMAP_MAYMOVE)
+    int saved = errno;
+    bool done = mremap(start, bytes, new_bytes, 0) != MAP_FAILED;
+    errno = saved;
+    return done;
+#else
+    (void)start, (void)bytes, (void)new_bytes;
+    return false;
+#endif
+}
+
+bool os_move(void *start, size_t bytes, void *target, size_t new_bytes)
+{
+#if defined(MREMAP_MAYMOVE)
+    int saved = errno;
+    bool done = mremap(start, bytes, new_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, target) != MAP_FAILED;
+    errno = saved;
+    return done;
+#else
+    (void)start, (void)bytes, (void)target, (void)new_bytes;
+    return false;
+#endif
+}
+
+void *os_break(void)
+{
+    void *now = sbrk(0);
+    return now == (void *)-1 ? NULL : now;
+}
+
+void *os_break_move(intptr_t bytes)
+{
+    int saved = errno;
+    void *old = sbrk(bytes);
+    errno = saved;
+    return old == (void *)-1 ? NULL : old;
+}
+
+size_t os_resident(void *start, size_t bytes)
+{
+    enum { BATCH = 1024 };
+    unsigned char states[BATCH];
+    size_t page = os_page_bytes();
+    uintptr_t from = align_down((uintptr_t)start, page);
+    uintptr_t end = align_up((uintptr_t)start + bytes, page);
+    size_t resident = 0;
+    while (from < end) {
+        size_t length = min_size(end - from, BATCH * page);
+        if (mincore((void *)from, length, states) != 0) {
+            break;
+        }
+        for (size_t i = 0; i < length / page; i++) {
+            resident += (states[i] & 1) != 0 ? page : 0;
+        }
+        from += length;
+    }
+    return min_size(resident, bytes);
+}
+
+uint64_t os_now_ms(void)
+{
+#if defined(CLOCK_MONOTONIC_COARSE)
+    const clockid_t clock = CLOCK_MONOTONIC_COARSE;
+#else
+    const clockid_t clock = CLOCK_MONOTONIC;
+#endif
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+bool os_barrier_register(void)
+{
+#if defined(SYS_membarrier) && defined(MEMBARRIER_CMD_PRIVATE_EXPEDITED)
+    int saved = errno;
+    bool done = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+    errno = saved;
+    return done;
+#else
+    return false;
+#endif
+}
+
+bool os_barrier_all(void)
+{
+#if defined(SYS_membarrier) && defined(MEMBARRIER_CMD_PRIVATE_EXPEDITED)
+    int saved = errno;
+    bool done = syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
+    errno = saved;
+    return done;
+#else
+    return false;
+#endif
+}
+
+void os_sleep_us(unsigned microseconds)
+{
+    int saved = errno;
+    struct timespec pause = {.tv_sec = 0, .tv_nsec = (long)microseconds * 1000};
+    nanosleep(&pause, NULL);
+    errno = saved;
+}

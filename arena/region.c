@@ -1,0 +1,545 @@
+/* region.c: see region.h. */
+#include "region.h"
+
+#include "meta.h"
+#include "os.h"
+#include "run.h"
+#include "stock.h"
+
+static os_map_options_t map_options(const arena_t *arena)
+{
+    return (os_map_options_t){.prefault = (arena->flags & ARENA_PREFAULT) != 0,
+                              .huge_pages = (arena->flags & ARENA_HUGE_PAGES) != 0};
+}
+
+bool region_reserve(arena_t *arena, size_t bytes)
+{
+    lock_acquire(&arena->lock);
+    totals_t *totals = &arena->totals;
+    size_t room = (arena->limit_bytes == 0 ? SIZE_MAX : arena->limit_bytes) - totals->mapped_bytes;
+    bool fits = bytes <= room;
+    totals->mapped_bytes += fits ? bytes : 0;
+    totals->peak_mapped_bytes = max_size(totals->peak_mapped_bytes, totals->mapped_bytes);
+    lock_release(&arena->lock);
+    return fits;
+}
+
+void region_unreserve(arena_t *arena, size_t bytes)
+{
+    lock_acquire(&arena->lock);
+    arena->totals.mapped_bytes -= bytes;
+    lock_release(&arena->lock);
+}
+
+region_t *region_by_bounds_locked(const arena_t *arena, const void *address)
+{
+    for (region_t *region = arena->regions; region != NULL; region = region->next) {
+        if (!region->in_map && contains(region->start, region->bytes, address)) {
+            return region;
+        }
+    }
+    return NULL;
+}
+
+static void link_region(arena_t *arena, region_t *region)
+{
+    region_t **link = &arena->regions;
+    region_t *previous = NULL;
+    while (*link != NULL && (*link)->start < region->start) {
+        previous = *link;
+        link = &previous->next;
+    }
+    region->previous = previous;
+    region->next = *link;
+    if (region->next != NULL) {
+        region->next->previous = region;
+    }
+    *link = region;
+}
+
+static void unlink_region(arena_t *arena, region_t *region)
+{
+    if (region->next != NULL) {
+        region->next->previous = region->previous;
+    }
+    if (region->previous != NULL) {
+        region->previous->next = region->next;
+    } else {
+        arena->regions = region->next;
+    }
+}
+
+/* What one request to the source brought. */
+typedef struct {
+    char *start;
+    size_t bytes, pad;
+    uint32_t kind; /* KIND_FREE_* */
+    bool in_map;
+} span_t;
+
+/* The break, padded to a granule unless it is still where we left it. */
+static bool span_from_break(arena_t *arena, size_t bytes, span_t *span)
+{
+    (void)arena;
+    char *now = os_break();
+    if (now == NULL || bytes > PTRDIFF_MAX - GRANULE) {
+        return false;
+    }
+    size_t pad = align_up((uintptr_t)now, GRANULE) - (uintptr_t)now;
+    char *old = os_break_move((intptr_t)(pad + bytes));
+    if (old == NULL) {
+        return false;
+    }
+    if (old != now) { /* another thread moved it in between: give up what we got, if we can */
+        if (os_break() == old + pad + bytes) {
+            os_break_move(-(intptr_t)(pad + bytes));
+        }
+        return false;
+    }
+    *span = (span_t){now + pad, bytes, pad, KIND_FREE_ZERO, true};
+    return true;
+}
+
+static bool span_from_hooks(arena_t *arena, size_t bytes, span_t *span)
+{
+    bool zeroed = false;
+    char *start = arena->hooks.map(arena->hooks.context, bytes, GRANULE, &zeroed);
+    if (start == NULL) {
+        return false;
+    }
+    bool in_map = is_aligned(start, GRANULE) && pagemap_entry(start) == 0; /* not within another arena's block */
+    *span = (span_t){start, bytes, 0, zeroed ? KIND_FREE_ZERO : KIND_FREE_DIRTY, in_map};
+    return true;
+}
+
+static bool get_span(arena_t *arena, size_t bytes, span_t *span)
+{
+    switch (arena->source) {
+    case ARENA_SOURCE_SBRK:
+        return span_from_break(arena, bytes, span);
+    case ARENA_SOURCE_HOOKS:
+        return span_from_hooks(arena, bytes, span);
+    case ARENA_SOURCE_MMAP:
+        break;
+    case ARENA_SOURCE_BUFFER:
+        return false;
+    }
+    char *start = os_map(bytes, GRANULE, map_options(arena));
+    uint32_t kind = (arena->flags & ARENA_PREFAULT) != 0 ? KIND_FREE_DIRTY : KIND_FREE_ZERO;
+    *span = (span_t){start, bytes, 0, kind, true};
+    return start != NULL;
+}
+
+/* False: the source keeps it, it is still ours. */
+static bool return_span(arena_t *arena, char *start, size_t bytes)
+{
+    switch (arena->source) {
+    case ARENA_SOURCE_MMAP:
+        return os_unmap(start, bytes);
+    case ARENA_SOURCE_SBRK:
+        return os_break() == start + bytes && os_break_move(-(intptr_t)bytes) == start + bytes;
+    case ARENA_SOURCE_HOOKS:
+        return arena->hooks.unmap(arena->hooks.context, start, bytes);
+    case ARENA_SOURCE_BUFFER:
+        break;
+    }
+    return false;
+}
+
+/* A region that the span continues, or NULL. */
+static region_t *touching(arena_t *arena, const span_t *span)
+{
+    if (arena->source == ARENA_SOURCE_HOOKS || !span->in_map) {
+        return NULL;
+    }
+    for (region_t *region = arena->regions; region != NULL; region = region->next) {
+        if (region->start + region->bytes == span->start && span->pad == 0) {
+            return region;
+        }
+        if (arena->source == ARENA_SOURCE_MMAP && span->start + span->bytes == region->start) {
+            return region;
+        }
+    }
+    return NULL;
+}
+
+/* Makes a span part of the arena. False: no memory for its description, the span is the caller's. */
+static bool adopt_span(arena_t *arena, const span_t *span)
+{
+    region_t *fresh = meta_calloc(sizeof *fresh);
+    if (fresh == NULL || (span->in_map && !pagemap_ensure(span->start, span->bytes))) {
+        meta_free(fresh);
+        return false;
+    }
+    lock_acquire(&arena->lock);
+    region_t *region = touching(arena, span);
+    if (region != NULL) {
+        region->start = region->start < span->start ? region->start : span->start;
+        region->bytes += span->bytes;
+    } else {
+        region = fresh;
+        fresh = NULL;
+        *region = (region_t){.start = span->start, .bytes = span->bytes, .pad = span->pad, .in_map = span->in_map};
+        region->id = ++arena->last_region_id;
+        link_region(arena, region);
+    }
+    if (span->in_map) {
+        run_put_locked(arena, granule_of(span->start), (uint32_t)(span->bytes >> GRANULE_LOG2), region->id, span->kind);
+    } else {
+        region->raw = true; /* chunks are a higher layer's */
+        region->zero = span->kind == KIND_FREE_ZERO;
+    }
+    arena->totals.kernel_calls++;
+    lock_release(&arena->lock);
+    meta_free(fresh);
+    return true;
+}
+
+static bool grow_by(arena_t *arena, size_t bytes)
+{
+    if (!region_reserve(arena, bytes)) {
+        return false;
+    }
+    span_t span;
+    if (!get_span(arena, bytes, &span)) {
+        region_unreserve(arena, bytes);
+        return false;
+    }
+    if (!adopt_span(arena, &span)) {
+        return_span(arena, span.start - span.pad, span.bytes + span.pad);
+        region_unreserve(arena, bytes);
+        return false;
+    }
+    return true;
+}
+
+static bool grow_from_stock(arena_t *arena, size_t need, size_t want)
+{
+    if (arena->source != ARENA_SOURCE_MMAP || (arena->flags & (ARENA_PREFAULT | ARENA_HUGE_PAGES)) != 0) {
+        return false;
+    }
+    span_t span = {.kind = KIND_FREE_DIRTY, .in_map = true};
+    span.start = stock_take(need, max_size(4 * want, need), &span.bytes);
+    if (span.start == NULL) {
+        return false;
+    }
+    bool done = region_reserve(arena, span.bytes);
+    if (done && !adopt_span(arena, &span)) {
+        region_unreserve(arena, span.bytes);
+        done = false;
+    }
+    if (!done && !stock_put(span.start, span.bytes)) {
+        os_unmap(span.start, span.bytes);
+    }
+    return done;
+}
+
+bool region_grow_unlocked(arena_t *arena, size_t need)
+{
+    if (arena->source == ARENA_SOURCE_BUFFER || need > PTRDIFF_MAX - 2 * GRANULE) {
+        return false;
+    }
+    need = align_up(need, GRANULE);
+    size_t want = max_size(need, arena->next_region_bytes);
+    if (!grow_from_stock(arena, need, want) && !grow_by(arena, want) && (want == need || !grow_by(arena, need))) {
+        return false;
+    }
+    size_t next = max_size(2 * want, arena->growth_bytes);
+    arena->next_region_bytes = min_size(next, max_size(REGION_MAX_BYTES, align_up(arena->growth_bytes, GRANULE)));
+    return true;
+}
+
+void region_add_buffer(arena_t *arena, region_t *region, char *start, size_t bytes)
+{
+    *region = (region_t){.start = start, .bytes = bytes, .id = 1};
+    arena->regions = region;
+    arena->totals.mapped_bytes = arena->totals.peak_mapped_bytes = bytes;
+}
+
+bool region_drop(arena_t *arena, void *start, size_t bytes)
+{
+    if (arena->source == ARENA_SOURCE_HOOKS) {
+        if (arena->hooks.purge != NULL) {
+            arena->hooks.purge(arena->hooks.context, start, bytes);
+        }
+        return arena->hooks.purge != NULL;
+    }
+    return arena->source != ARENA_SOURCE_BUFFER && os_purge(start, bytes);
+}
+
+static region_t *region_of_granule(const arena_t *arena, granule_t granule)
+{
+    const char *address = granule_start(granule);
+    region_t *region = arena->regions;
+    while (region != NULL && !contains(region->start, region->bytes, address)) {
+        region = region->next;
+    }
+    return region;
+}
+
+/* Whether a free run may be given back as address space, and not only its contents. */
+static bool is_cuttable(const arena_t *arena, const region_t *region, const char *start, size_t bytes)
+{
+    bool tail = start + bytes == region->start + region->bytes;
+    if (arena->source == ARENA_SOURCE_SBRK) {
+        return tail && os_break() == start + bytes;
+    }
+    return tail || (start == region->start && arena->source == ARENA_SOURCE_MMAP);
+}
+
+/* Takes [start, start + bytes), at an end, off its region; unlinks an empty one. Caller holds both locks. */
+static void shorten(arena_t *arena, region_t *region, const char *start, size_t bytes)
+{
+    region->start += start == region->start && bytes < region->bytes ? bytes : 0;
+    region->bytes -= bytes;
+    if (region->bytes == 0) {
+        unlink_region(arena, region);
+    }
+}
+
+/* The run [start, start + bytes) is out of the bins; its entries say BUSY. Caller holds grow alone. */
+static bool cut(arena_t *arena, region_t *region, char *start, size_t bytes)
+{
+    granule_t first = granule_of(start);
+    uint32_t length = (uint32_t)(bytes >> GRANULE_LOG2);
+    bool whole = bytes == region->bytes;
+    size_t pad = whole ? region->pad : 0;
+    lock_acquire(&arena->lock);
+    pagemap_set(first, length, 0); /* before the addresses may become another arena's */
+    shorten(arena, region, start, bytes);
+    lock_release(&arena->lock);
+    bool gone = return_span(arena, start - pad, bytes + pad);
+    lock_acquire(&arena->lock);
+    arena->totals.kernel_calls++;
+    if (gone) {
+        arena->totals.mapped_bytes -= bytes;
+        arena->totals.purged_bytes += bytes;
+    } else {
+        if (whole) {
+            region->start = start;
+            link_region(arena, region);
+        } else if (start < region->start) {
+            region->start = start;
+        }
+        region->bytes += bytes;
+        pagemap_set(first, length, arena->tag | KIND_BUSY);
+    }
+    lock_release(&arena->lock);
+    if (gone && whole) {
+        meta_free(region);
+    }
+    return gone;
+}
+
+/* Drops the contents of the dirty granules of a run that is out of the bins; returns the bytes. */
+static size_t drop_dirty(arena_t *arena, granule_t first, uint32_t length, const bool *dirty, bool *failed)
+{
+    size_t dropped = 0;
+    for (uint32_t i = 0; i < length;) {
+        uint32_t from = i;
+        while (i < length && dirty[i]) {
+            i++;
+        }
+        if (i > from) {
+            size_t bytes = (size_t)(i - from) << GRANULE_LOG2;
+            bool done = region_drop(arena, granule_start(first + from), bytes);
+            dropped += done ? bytes : 0;
+            *failed |= !done;
+        }
+        i += i == from;
+    }
+    return dropped;
+}
+
+enum { BATCH = 1024 }; /* granules that one step works on: 64 MiB */
+
+/*
+ * Takes up to BATCH granules of the free run at `first` out of the bins, marked BUSY, and notes which
+ * were dirty. They are its last ones, so that a tail stays a tail.
+ */
+static granule_t take_batch(arena_t *arena, granule_t first, uint32_t *length, bool *dirty)
+{
+    uint32_t whole = run_remove_locked(arena, first);
+    uint32_t region = pagemap_tag(first)->region;
+    uint32_t count = whole > BATCH ? BATCH : whole;
+    if (whole > count) {
+        run_restore_locked(arena, first, whole - count, region);
+    }
+    first += whole - count;
+    for (uint32_t i = 0; i < count; i++) {
+        dirty[i] = run_kind(arena, first + i) == KIND_FREE_DIRTY;
+        arena->totals.dirty_bytes -= dirty[i] ? GRANULE : 0;
+    }
+    pagemap_set(first, count, arena->tag | KIND_BUSY);
+    run_set_tags(first, count, region & ~RUN_DIRTY);
+    *length = count;
+    return first;
+}
+
+/* One step on the free run at `run`, caller holds both locks and gets only grow back; returns the bytes. */
+static size_t give_back(arena_t *arena, granule_t run, bool *failed)
+{
+    bool dirty[BATCH];
+    uint32_t length;
+    granule_t first = take_batch(arena, run, &length, dirty);
+    uint32_t id = pagemap_tag(first)->region;
+    size_t bytes = (size_t)length << GRANULE_LOG2;
+    char *start = granule_start(first);
+    region_t *region = region_of_granule(arena, first);
+    bool cuttable = is_cuttable(arena, region, start, bytes);
+    lock_release(&arena->lock);
+    if (cuttable && cut(arena, region, start, bytes)) {
+        return bytes;
+    }
+    bool drop_failed = false;
+    size_t dropped = drop_dirty(arena, first, length, dirty, &drop_failed);
+    *failed |= drop_failed || (dropped == 0 && cuttable);
+    uint32_t purged = arena->source == ARENA_SOURCE_HOOKS ? KIND_FREE_PURGED : KIND_FREE_ZERO;
+    lock_acquire(&arena->lock);
+    run_put_locked(arena, first, length, id, drop_failed ? KIND_FREE_DIRTY : purged);
+    arena->totals.purged_bytes += dropped;
+    arena->totals.kernel_calls += dropped != 0;
+    lock_release(&arena->lock);
+    return dropped;
+}
+
+size_t region_purge(arena_t *arena, size_t dirty_target)
+{
+    size_t given = 0;
+    bool failed = false;
+    lock_acquire(&arena->grow);
+    lock_acquire(&arena->lock);
+    while (arena->sliced && !failed && arena->totals.dirty_bytes > dirty_target) {
+        granule_t run = run_find_long_locked(arena, false);
+        if (run == 0) {
+            break;
+        }
+        given += give_back(arena, run, &failed);
+        lock_acquire(&arena->lock);
+    }
+    arena->purge_failed = failed;
+    lock_release(&arena->lock);
+    lock_release(&arena->grow);
+    return given;
+}
+
+/* The free run at an end of the region that can be cut off, or 0. */
+static granule_t free_end(const arena_t *arena, const region_t *region)
+{
+    if (!region->in_map) {
+        return 0;
+    }
+    granule_t first = granule_of(region->start);
+    granule_t last = granule_of(region->start + region->bytes - 1);
+    if (run_kind_is_free(run_kind(arena, last))) {
+        granule_t run = last + 1 - pagemap_tag(last)->length;
+        size_t bytes = (size_t)pagemap_tag(last)->length << GRANULE_LOG2;
+        if (is_cuttable(arena, region, granule_start(run), bytes)) {
+            return run;
+        }
+    }
+    if (run_kind_is_free(run_kind(arena, first))) {
+        size_t bytes = (size_t)pagemap_tag(first)->length << GRANULE_LOG2;
+        return is_cuttable(arena, region, region->start, bytes) && pagemap_tag(first)->length <= BATCH ? first : 0;
+    }
+    return 0;
+}
+
+static size_t trim_region(arena_t *arena, region_t *region, size_t keep_bytes, bool *failed)
+{
+    size_t given = 0;
+    while (!*failed && arena->totals.mapped_bytes > keep_bytes) {
+        granule_t run = free_end(arena, region);
+        size_t before_bytes = region->bytes;
+        if (run == 0) {
+            break;
+        }
+        size_t step = give_back(arena, run, failed);
+        given += step;
+        lock_acquire(&arena->lock);
+        if (step >= before_bytes) {
+            break; /* the region is gone */
+        }
+    }
+    return given;
+}
+
+size_t region_trim(arena_t *arena, size_t keep_bytes)
+{
+    size_t given = 0;
+    lock_acquire(&arena->grow); /* regions come and go under it only, so `next` stays valid */
+    lock_acquire(&arena->lock);
+    region_t *next = NULL;
+    for (region_t *region = arena->regions; arena->sliced && region != NULL; region = next) {
+        bool failed = false;
+        next = region->next;
+        given += trim_region(arena, region, keep_bytes, &failed);
+    }
+    lock_release(&arena->lock);
+    lock_release(&arena->grow);
+    return given;
+}
+
+/* Forgets what is in a region of the map: descriptors go, entries say "not ours". */
+static void clear_region(region_t *region)
+{
+    granule_t granule = granule_of(region->start);
+    granule_t end = granule + (granule_t)(region->bytes >> GRANULE_LOG2);
+    for (granule_t next = granule; next < end;) {
+        uint32_t kind = pagemap_entry_of(next) & 0xff;
+        if (kind <= SLAB_CLASSES) {
+            meta_free(pagemap_tag(next)->descriptor);
+        }
+        next += run_kind_is_free(kind) ? pagemap_tag(next)->length : 1;
+    }
+    pagemap_set(granule, end - granule, 0);
+}
+
+static void release_region(arena_t *arena, region_t *region)
+{
+    if (region->in_map) {
+        clear_region(region);
+    }
+    bool stocked = arena->source == ARENA_SOURCE_MMAP && (arena->flags & ARENA_HUGE_PAGES) == 0 &&
+                   stock_put(region->start, region->bytes);
+    if (!stocked && return_span(arena, region->start - region->pad, region->bytes + region->pad)) {
+        arena->totals.purged_bytes += region->bytes;
+        arena->totals.kernel_calls++;
+    }
+    arena->totals.mapped_bytes -= region->bytes;
+    meta_free(region);
+}
+
+/* From the last address down, so that the break can come back. */
+void region_release_all(arena_t *arena, bool keep_first)
+{
+    region_t *last = arena->regions;
+    while (last != NULL && last->next != NULL) {
+        last = last->next;
+    }
+    region_t *kept = NULL;
+    while (last != NULL) {
+        region_t *previous = last->previous;
+        if (previous == NULL && keep_first && last->in_map && last->bytes <= STOCK_MAX_BYTES) {
+            kept = last;
+            clear_region(kept);
+        } else {
+            release_region(arena, last);
+        }
+        last = previous;
+    }
+    arena->regions = kept;
+    arena->next_region_bytes = arena->first_region_bytes;
+    if (kept != NULL) {
+        kept->next = NULL;
+    }
+}
+
+void region_reuse_kept_locked(arena_t *arena)
+{
+    region_t *region = arena->regions;
+    if (region != NULL) {
+        uint32_t length = (uint32_t)(region->bytes >> GRANULE_LOG2);
+        run_put_locked(arena, granule_of(region->start), length, region->id, KIND_FREE_DIRTY);
+    }
+}

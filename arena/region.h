@@ -1,0 +1,46 @@
+/*
+ * region.h: spans of address space from one source, their growth, and giving them back.
+ *
+ * Growth: with `grow` held and the arena's mutex not, because it calls the kernel or the user's hooks.
+ * mmap regions double up to a cap and join with a neighbour that happens to touch; the break grows in
+ * place while it is ours, and a foreign sbrk in between only begins a new region. Giving back: a free
+ * run is taken out under the mutex, unmapped or purged under `grow` alone, and, unless it is gone, put
+ * back. Whole granules throughout.
+ */
+#ifndef ARENA_REGION_H
+#define ARENA_REGION_H
+
+#include "heap.h"
+
+/* Adds at least `need` contiguous bytes of free runs (or, from unaligned hooks, of chunks). Caller holds grow. */
+HIDDEN bool region_grow_unlocked(arena_t *arena, size_t need);
+
+/* Counts `bytes` into mapped_bytes; false: the limit forbids it. Neither lock held, or grow. */
+HIDDEN bool region_reserve(arena_t *arena, size_t bytes);
+HIDDEN void region_unreserve(arena_t *arena, size_t bytes);
+
+/* The region of a buffer or of unaligned hook memory that holds `address`, or NULL. Caller holds the mutex. */
+HIDDEN region_t *region_by_bounds_locked(const arena_t *arena, const void *address);
+
+/* Registers a buffer as the arena's only region, with a descriptor that lies in it. */
+HIDDEN void region_add_buffer(arena_t *arena, region_t *region, char *start, size_t bytes);
+
+/*
+ * Gives free runs back until at most `dirty_target` free bytes are resident, longest first: cut off if
+ * they lie at an end of their region, purged otherwise. Takes grow. Returns the bytes given back.
+ */
+HIDDEN size_t region_purge(arena_t *arena, size_t dirty_target);
+
+/* Cuts free ends of regions off while more than `keep_bytes` are mapped. Takes grow. Returns the bytes. */
+HIDDEN size_t region_trim(arena_t *arena, size_t keep_bytes);
+
+/* Gives up every region, but for the first if `keep_first`. No one else uses the arena. */
+HIDDEN void region_release_all(arena_t *arena, bool keep_first);
+
+/* Makes the region that region_release_all kept one free run again, once the bins are clear. */
+HIDDEN void region_reuse_kept_locked(arena_t *arena);
+
+/* Drops the contents of part of a region by madvise or the hook; false: they stay. */
+HIDDEN bool region_drop(arena_t *arena, void *start, size_t bytes);
+
+#endif

@@ -1,0 +1,155 @@
+/* registry.c: see registry.h. */
+#include "registry.h"
+
+#include "bin.h"
+#include "check.h"
+#include "meta.h"
+#include "os.h"
+
+#include <string.h>
+
+enum { PAGE_LOG2 = 12, PAGES = 1 << (ARENA_INDEX_BITS - PAGE_LOG2), COLOURS = TABLE_SLOTS - 1, COLOUR_BYTES = 16 };
+
+/* A pointer is stored once, with release, before any page-map entry carries its index. */
+typedef _Atomic(arena_t *) slot_t;
+
+lock_t registry_lock = LOCK_STATIC(RANK_REGISTRY);
+
+/* written under the lock, read with acquire without */
+static _Atomic(slot_t *) pages[PAGES];
+/* guarded by the lock */
+static uint32_t last_index;
+static arena_t *live;
+static arena_t *shells;
+static arena_t *break_owner;
+/* written under the lock; relaxed: whoever has a block of such an arena saw its creation */
+static _Atomic size_t bounded;
+
+static slot_t *slot_of(uint32_t index)
+{
+    slot_t *page = atomic_load_explicit(&pages[index >> PAGE_LOG2], memory_order_acquire);
+    return page == NULL ? NULL : &page[index & ((1 << PAGE_LOG2) - 1)];
+}
+
+static bool ensure_slot(uint32_t index)
+{
+    if (slot_of(index) != NULL) {
+        return true;
+    }
+    slot_t *page = os_map(sizeof(slot_t) << PAGE_LOG2, GRANULE, (os_map_options_t){0});
+    atomic_store_explicit(&pages[index >> PAGE_LOG2], page, memory_order_release);
+    return page != NULL;
+}
+
+/*
+ * An arena, its granules and its bins in one piece. Bits 4 to 7 of the handle are its slot in the
+ * threads' tables (tcache.h); slot 0 is nobody's.
+ */
+static arena_t *new_shell(void)
+{
+    size_t table_bytes = bin_table_bytes(LARGE_MAX_BYTES * 2, 4);
+    size_t bytes = align_up(sizeof(arena_t), 16) + align_up(sizeof(granules_t), 16) + table_bytes;
+    if (last_index + 1 >= BUFFER_INDEX || !ensure_slot(last_index + 1)) {
+        return NULL;
+    }
+    char *memory = meta_calloc(align_up(bytes + (COLOURS + 1) * COLOUR_BYTES, 256));
+    if (memory == NULL) {
+        return NULL;
+    }
+    uint32_t index = ++last_index;
+    arena_t *arena = (arena_t *)(memory + (1 + index % COLOURS) * COLOUR_BYTES);
+    arena->index = index;
+    arena->tag = index << 8;
+    arena->granules = (granules_t *)((char *)arena + align_up(sizeof(arena_t), 16));
+    bin_table_init(&arena->bins, (char *)arena->granules + align_up(sizeof(granules_t), 16), LARGE_MAX_BYTES * 2, 4);
+    atomic_store_explicit(slot_of(index), arena, memory_order_release);
+    return arena;
+}
+
+arena_t *registry_take_shell(void)
+{
+    lock_acquire(&registry_lock);
+    arena_t *arena = shells;
+    if (arena != NULL) {
+        shells = arena->next_live;
+    } else {
+        arena = new_shell();
+    }
+    lock_release(&registry_lock);
+    return arena;
+}
+
+void registry_put_shell(arena_t *arena)
+{
+    lock_acquire(&registry_lock);
+    arena->next_live = shells;
+    shells = arena;
+    lock_release(&registry_lock);
+}
+
+static void count_bounded(const arena_t *arena, size_t change)
+{
+    if (arena->in_buffer || arena->source == ARENA_SOURCE_HOOKS) {
+        atomic_fetch_add_explicit(&bounded, change, memory_order_relaxed);
+    }
+}
+
+bool registry_has_bounded(void)
+{
+    return atomic_load_explicit(&bounded, memory_order_relaxed) != 0;
+}
+
+bool registry_add(arena_t *arena)
+{
+    lock_acquire(&registry_lock);
+    bool breaks = arena->source == ARENA_SOURCE_SBRK;
+    bool free = !breaks || break_owner == NULL;
+    if (free) {
+        break_owner = breaks ? arena : break_owner;
+        arena->previous_live = NULL;
+        arena->next_live = live;
+        if (live != NULL) {
+            live->previous_live = arena;
+        }
+        live = arena;
+        count_bounded(arena, 1);
+        atomic_store_explicit(&arena->alive, true, memory_order_relaxed);
+    }
+    lock_release(&registry_lock);
+    return free;
+}
+
+void registry_remove(arena_t *arena)
+{
+    lock_acquire(&registry_lock);
+    while (arena->pins != 0) { /* a trim of all arenas is at it */
+        lock_release(&registry_lock);
+        os_sleep_us(50);
+        lock_acquire(&registry_lock);
+    }
+    break_owner = break_owner == arena ? NULL : break_owner;
+    count_bounded(arena, (size_t)-1);
+    atomic_store_explicit(&arena->alive, false, memory_order_relaxed);
+    if (arena->next_live != NULL) {
+        arena->next_live->previous_live = arena->previous_live;
+    }
+    if (arena->previous_live != NULL) {
+        arena->previous_live->next_live = arena->next_live;
+    } else {
+        live = arena->next_live;
+    }
+    lock_release(&registry_lock);
+}
+
+arena_t *registry_arena(uint32_t index)
+{
+    slot_t *slot = slot_of(index);
+    arena_t *arena = slot == NULL ? NULL : atomic_load_explicit(slot, memory_order_acquire);
+    return arena != NULL && atomic_load_explicit(&arena->alive, memory_order_relaxed) ? arena : NULL;
+}
+
+arena_t *registry_first_locked(void)
+{
+    check_debug(lock_is_held(&registry_lock));
+    return live;
+}

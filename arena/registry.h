@@ -1,0 +1,33 @@
+/*
+ * registry.h: which arenas there are: a table from index to arena, for page-map entries; the list of
+ * live ones; and the shells of dead ones, whose memory and index serve again. Shells are never unmapped, so
+ * that a stale handle can be told from a live one. Also the lock that guards threads and caches.
+ */
+#ifndef ARENA_REGISTRY_H
+#define ARENA_REGISTRY_H
+
+#include "heap.h"
+
+extern HIDDEN lock_t registry_lock; /* rank registry */
+
+enum { BUFFER_INDEX = (1 << ARENA_INDEX_BITS) - 1 }; /* of every arena that is in no page map */
+
+/* A shell with index, tag, granules and empty bins, all else as its last owner left it; NULL: no memory
+ * or no index. */
+HIDDEN arena_t *registry_take_shell(void);
+HIDDEN void registry_put_shell(arena_t *arena);
+
+/* Makes an arena one of the live ones, or no more. False: the break already has an owner. */
+HIDDEN bool registry_add(arena_t *arena);
+HIDDEN void registry_remove(arena_t *arena);
+
+/* The live arena of an index that page-map entries carry, or NULL. Lock-free. */
+HIDDEN arena_t *registry_arena(uint32_t index);
+
+/* Whether a live arena may hold memory that is not in the page map. Lock-free. */
+HIDDEN bool registry_has_bounded(void);
+
+/* First of the list through next_live. Caller holds the lock. */
+HIDDEN arena_t *registry_first_locked(void);
+
+#endif

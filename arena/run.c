@@ -1,0 +1,203 @@
+/* run.c: free runs: their bins, splitting and merging. */
+#include "run.h"
+
+#include "check.h"
+
+enum { STEPS = 1 << RUN_STEPS_LOG2 };
+
+/* Lengths below STEPS have a bin each, then STEPS bins a doubling. */
+static unsigned bin_of(uint32_t length)
+{
+    if (length < STEPS) {
+        return length;
+    }
+    unsigned log2 = floor_log2(length);
+    unsigned level = log2 - RUN_STEPS_LOG2 + 1;
+    if (level >= RUN_LEVELS) {
+        return (RUN_LEVELS << RUN_STEPS_LOG2) - 1;
+    }
+    return level << RUN_STEPS_LOG2 | ((length >> (log2 - RUN_STEPS_LOG2)) & (STEPS - 1));
+}
+
+static run_bins_t *bins_for(arena_t *arena, bool dirty)
+{
+    return dirty ? &arena->granules->dirty_runs : &arena->granules->clean_runs;
+}
+
+/* The lowest bin from `bin` up that holds a run, or -1. */
+static int next_bin(const run_bins_t *bins, unsigned bin)
+{
+    unsigned level = bin >> RUN_STEPS_LOG2;
+    unsigned steps = level < RUN_LEVELS ? bins->step_map[level] & (unsigned)bits_from(bin & (STEPS - 1)) : 0;
+    if (steps == 0) {
+        uint32_t levels = bins->level_map & (uint32_t)bits_from(level + 1);
+        if (levels == 0) {
+            return -1;
+        }
+        level = lowest_bit(levels);
+        steps = bins->step_map[level];
+    }
+    return (int)(level << RUN_STEPS_LOG2 | lowest_bit(steps));
+}
+
+static void insert(run_bins_t *bins, granule_t first, uint32_t length)
+{
+    unsigned bin = bin_of(length);
+    run_tag_t *tag = pagemap_tag(first);
+    tag->previous = 0;
+    tag->next = bins->heads[bin];
+    if (tag->next != 0) {
+        pagemap_tag(tag->next)->previous = first;
+    }
+    bins->heads[bin] = first;
+    bins->step_map[bin >> RUN_STEPS_LOG2] |= (uint8_t)(1u << (bin & (STEPS - 1)));
+    bins->level_map |= 1u << (bin >> RUN_STEPS_LOG2);
+}
+
+static void remove_from(run_bins_t *bins, granule_t first, uint32_t length)
+{
+    unsigned bin = bin_of(length);
+    const run_tag_t *tag = pagemap_tag(first);
+    if (tag->next != 0) {
+        pagemap_tag(tag->next)->previous = tag->previous;
+    }
+    if (tag->previous != 0) {
+        pagemap_tag(tag->previous)->next = tag->next;
+        return;
+    }
+    bins->heads[bin] = tag->next;
+    if (tag->next == 0) {
+        bins->step_map[bin >> RUN_STEPS_LOG2] &= (uint8_t)~(1u << (bin & (STEPS - 1)));
+        if (bins->step_map[bin >> RUN_STEPS_LOG2] == 0) {
+            bins->level_map &= ~(1u << (bin >> RUN_STEPS_LOG2));
+        }
+    }
+}
+
+void run_set_tags(granule_t first, uint32_t length, uint32_t region)
+{
+    run_tag_t *head = pagemap_tag(first);
+    run_tag_t *tail = pagemap_tag(first + length - 1);
+    head->length = tail->length = length;
+    head->region = tail->region = region;
+}
+
+static void insert_free(arena_t *arena, granule_t first, uint32_t length, uint32_t region, bool dirty)
+{
+    run_set_tags(first, length, region | (dirty ? RUN_DIRTY : 0));
+    insert(bins_for(arena, dirty), first, length);
+}
+
+uint32_t run_remove_locked(arena_t *arena, granule_t first)
+{
+    const run_tag_t *tag = pagemap_tag(first);
+    remove_from(bins_for(arena, (tag->region & RUN_DIRTY) != 0), first, tag->length);
+    arena->totals.free_run_bytes -= (size_t)tag->length << GRANULE_LOG2;
+    return tag->length;
+}
+
+static bool is_free_of_region(const arena_t *arena, granule_t granule, uint32_t region)
+{
+    return run_kind_is_free(run_kind(arena, granule)) && (pagemap_tag(granule)->region & ~RUN_DIRTY) == region;
+}
+
+granule_t run_put_locked(arena_t *arena, granule_t first, uint32_t length, uint32_t region, uint32_t kind)
+{
+    check_debug(lock_is_held(&arena->lock));
+    bool dirty = kind == KIND_FREE_DIRTY;
+    pagemap_set(first, length, arena->tag | kind);
+    arena->totals.dirty_bytes += dirty ? (size_t)length << GRANULE_LOG2 : 0;
+    if (is_free_of_region(arena, first - 1, region)) { /* [before][put] -> [merged] */
+        granule_t head = first - pagemap_tag(first - 1)->length;
+        dirty |= (pagemap_tag(head)->region & RUN_DIRTY) != 0;
+        length += run_remove_locked(arena, head);
+        first = head;
+    }
+    if (is_free_of_region(arena, first + length, region)) { /* [merged][behind] -> [merged] */
+        dirty |= (pagemap_tag(first + length)->region & RUN_DIRTY) != 0;
+        length += run_remove_locked(arena, first + length);
+    }
+    insert_free(arena, first, length, region, dirty);
+    arena->totals.free_run_bytes += (size_t)length << GRANULE_LOG2;
+    return first;
+}
+
+/* Marks granules that leave the free runs. True: all read as zero. */
+static bool mark_taken(arena_t *arena, granule_t first, uint32_t length, uint32_t kind)
+{
+    bool zero = true;
+    for (uint32_t i = 0; i < length; i++) {
+        uint32_t was = run_kind(arena, first + i);
+        zero &= was == KIND_FREE_ZERO;
+        arena->totals.dirty_bytes -= was == KIND_FREE_DIRTY ? GRANULE : 0;
+    }
+    pagemap_set(first, length, arena->tag | kind);
+    return zero;
+}
+
+void run_restore_locked(arena_t *arena, granule_t first, uint32_t length, uint32_t region)
+{
+    insert_free(arena, first, length, region & ~RUN_DIRTY, (region & RUN_DIRTY) != 0);
+    arena->totals.free_run_bytes += (size_t)length << GRANULE_LOG2;
+}
+
+static void take_front(arena_t *arena, granule_t first, uint32_t length, uint32_t kind, bool *zero)
+{
+    uint32_t region = pagemap_tag(first)->region;
+    uint32_t whole = run_remove_locked(arena, first);
+    if (whole > length) { /* [taken][rest] */
+        run_restore_locked(arena, first + length, whole - length, region);
+    }
+    *zero = mark_taken(arena, first, length, kind);
+    run_set_tags(first, length, region & ~RUN_DIRTY);
+}
+
+/* A run of at least `length`: any of a higher bin, or the first that fits of its own. */
+static granule_t find(const run_bins_t *bins, uint32_t length)
+{
+    unsigned bin = bin_of(length);
+    int higher = next_bin(bins, bin + (length >= STEPS));
+    if (higher >= 0 && pagemap_tag(bins->heads[higher])->length >= length) {
+        return bins->heads[higher];
+    }
+    for (granule_t run = bins->heads[bin]; run != 0; run = pagemap_tag(run)->next) {
+        if (pagemap_tag(run)->length >= length) {
+            return run;
+        }
+    }
+    return 0;
+}
+
+granule_t run_take_locked(arena_t *arena, uint32_t length, uint32_t kind, bool *zero)
+{
+    check_debug(lock_is_held(&arena->lock));
+    granule_t first = find(bins_for(arena, true), length);
+    if (first == 0) {
+        first = find(bins_for(arena, false), length);
+    }
+    if (first != 0) {
+        take_front(arena, first, length, kind, zero);
+    }
+    return first;
+}
+
+bool run_take_at_locked(arena_t *arena, granule_t first, uint32_t length, uint32_t kind, bool *zero)
+{
+    if (!run_kind_is_free(run_kind(arena, first)) || pagemap_tag(first)->length < length ||
+        run_kind_is_free(run_kind(arena, first - 1))) {
+        return false;
+    }
+    take_front(arena, first, length, kind, zero);
+    return true;
+}
+
+granule_t run_find_long_locked(const arena_t *arena, bool clean)
+{
+    const run_bins_t *bins = clean ? &arena->granules->clean_runs : &arena->granules->dirty_runs;
+    if (bins->level_map == 0) {
+        return 0;
+    }
+    unsigned level = floor_log2(bins->level_map);
+    unsigned step = floor_log2(bins->step_map[level]);
+    return bins->heads[level << RUN_STEPS_LOG2 | step];
+}

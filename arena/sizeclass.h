@@ -1,0 +1,26 @@
+/*
+ * sizeclass.h: the size classes that slabs and thread caches work in, as constant tables, because the
+ * first allocation may come before any constructor runs.
+ *
+ * Class 0 is none. 1: 8 bytes; 2 to 9: 16 to 128 by 16; then 8 steps a doubling, to SLAB_MAX in slabs
+ * (at most 12.5 % waste) and to CLASS_MAX in chunks.
+ */
+#ifndef ARENA_SIZECLASS_H
+#define ARENA_SIZECLASS_H
+
+#include "util.h"
+
+extern HIDDEN const uint8_t sizeclass_small[SLAB_MAX + 1]; /* request -> class */
+extern HIDDEN const uint16_t sizeclass_bytes[CLASSES + 1]; /* class -> usable bytes */
+
+/* The class of a request of at most CLASS_MAX bytes; 0 gets class 1. */
+INLINE unsigned sizeclass_of(size_t request)
+{
+    if (request <= SLAB_MAX) {
+        return sizeclass_small[request];
+    }
+    unsigned log2 = floor_log2(request - 1);
+    return (unsigned)(SLAB_CLASSES + 1 + (log2 - 10) * 8 + (((request - 1) >> (log2 - 3)) & 7));
+}
+
+#endif

@@ -1,0 +1,265 @@
+/* slab.c: see slab.h. Guarded by the arena's mutex throughout. */
+#include "slab.h"
+
+#include "meta.h"
+#include "os.h"
+#include "region.h"
+#include "run.h"
+
+#include <string.h>
+
+const uint32_t slab_reciprocal[SLAB_CLASSES + 1] = {
+    0, 536870912, 268435456, 134217728, 89478486, 67108864, 53687092, 44739243,
+    38347923, 33554432, 29826162, 26843546, 24403224, 22369622, 20648882, 19173962,
+    17895698, 16777216, 14913081, 13421773, 12201612, 11184811, 10324441, 9586981,
+    8947849, 8388608, 7456541, 6710887, 6100806, 5592406, 5162221, 4793491,
+    4473925, 4194304,
+};
+
+static slab_class_t *class_of(arena_t *arena, const slab_t *slab)
+{
+    return &arena->granules->slab_class[slab->class];
+}
+
+static unsigned fullness(const slab_t *slab)
+{
+    return slab->used * (unsigned)FULLNESS_LISTS / slab->capacity;
+}
+
+static void link_slab(arena_t *arena, slab_t *slab)
+{
+    slab_t **head = &class_of(arena, slab)->partial[fullness(slab)];
+    slab->previous = NULL;
+    slab->next = *head;
+    if (slab->next != NULL) {
+        slab->next->previous = slab;
+    }
+    *head = slab;
+}
+
+static void unlink_slab(arena_t *arena, slab_t *slab, unsigned list)
+{
+    if (slab->next != NULL) {
+        slab->next->previous = slab->previous;
+    }
+    if (slab->previous != NULL) {
+        slab->previous->next = slab->next;
+    } else {
+        class_of(arena, slab)->partial[list] = slab->next;
+    }
+}
+
+static slab_t *new_slab(arena_t *arena, unsigned class)
+{
+    uint16_t capacity = (uint16_t)(GRANULE / sizeclass_bytes[class]);
+    slab_t *slab = meta_calloc(sizeof *slab + (size_t)(capacity + 63) / 64 * sizeof slab->free[0]);
+    if (slab == NULL) {
+        return NULL;
+    }
+    bool zero;
+    slab->granule = run_take_locked(arena, 1, class, &zero);
+    if (slab->granule == 0) {
+        meta_free(slab);
+        return NULL;
+    }
+    slab->capacity = capacity;
+    slab->class = (uint8_t)class;
+    pagemap_tag(slab->granule)->descriptor = slab;
+    link_slab(arena, slab);
+    class_of(arena, slab)->slabs++;
+    arena->totals.slabs++;
+    arena->totals.slab_bytes += GRANULE;
+    arena->totals.slab_free_usable += (size_t)capacity * sizeclass_bytes[class];
+    return slab;
+}
+
+/* The slab must be empty. */
+static void release_slab(arena_t *arena, slab_t *slab)
+{
+    uint32_t region = pagemap_tag(slab->granule)->region;
+    unlink_slab(arena, slab, 0);
+    class_of(arena, slab)->slabs--;
+    arena->totals.slabs--;
+    arena->totals.slab_bytes -= GRANULE;
+    arena->totals.slab_free_usable -= (size_t)slab->capacity * sizeclass_bytes[slab->class];
+    run_put_locked(arena, slab->granule, 1, region, KIND_FREE_DIRTY);
+    meta_free(slab);
+}
+
+/* Free blocks in address order: those of the bitmap, then those never given out. */
+static size_t take_blocks(slab_t *slab, void **out, size_t count)
+{
+    char *start = granule_start(slab->granule);
+    size_t bytes = sizeclass_bytes[slab->class];
+    size_t got = 0;
+    unsigned words = (slab->bump + 63u) / 64;
+    unsigned word = slab->first_word;
+    while (got < count && word < words) {
+        uint64_t bits = slab->free[word];
+        while (bits != 0 && got < count) {
+            out[got++] = start + (word * 64 + lowest_bit(bits)) * bytes;
+            bits &= bits - 1;
+        }
+        slab->free[word] = bits;
+        word += bits == 0;
+    }
+    slab->first_word = (uint16_t)word;
+    while (got < count && slab->bump < slab->capacity) {
+        out[got++] = start + slab->bump++ * bytes;
+    }
+    return got;
+}
+
+static slab_t *fullest_with_room(const slab_class_t *class)
+{
+    for (int list = FULLNESS_LISTS - 1; list >= 0; list--) {
+        if (class->partial[list] != NULL) {
+            return class->partial[list];
+        }
+    }
+    return NULL;
+}
+
+size_t slab_take_locked(arena_t *arena, unsigned class, void **out, size_t count)
+{
+    check_debug(lock_is_held(&arena->lock));
+    size_t got = 0;
+    while (got < count) {
+        slab_t *slab = fullest_with_room(&arena->granules->slab_class[class]);
+        slab = slab != NULL ? slab : new_slab(arena, class);
+        if (slab == NULL) {
+            break;
+        }
+        unsigned list = fullness(slab);
+        size_t taken = take_blocks(slab, out + got, count - got);
+        slab->used = (uint16_t)(slab->used + taken);
+        got += taken;
+        if (slab->used == slab->capacity) {
+            unlink_slab(arena, slab, list);
+        } else if (fullness(slab) != list) {
+            unlink_slab(arena, slab, list);
+            link_slab(arena, slab);
+        }
+    }
+    arena->totals.slab_blocks += got;
+    arena->totals.slab_usable += got * sizeclass_bytes[class];
+    arena->totals.slab_free_usable -= got * sizeclass_bytes[class];
+    return got;
+}
+
+static misuse_t validate(const slab_t *slab, const void *block, unsigned index)
+{
+    if (((uintptr_t)block & (GRANULE - 1)) != (size_t)index * sizeclass_bytes[slab->class]) {
+        return MISUSE_INTERIOR;
+    }
+    if (index >= slab->bump) {
+        return MISUSE_FOREIGN;
+    }
+    return slab_bit(slab, index) ? MISUSE_DOUBLE_FREE : MISUSE_NONE;
+}
+
+misuse_t slab_validate_locked(const arena_t *arena, const void *block)
+{
+    (void)arena;
+    const slab_t *slab = slab_of(block);
+    return validate(slab, block, slab_index(slab->class, block));
+}
+
+static void relist(arena_t *arena, slab_t *slab, unsigned list)
+{
+    if (list >= FULLNESS_LISTS) {
+        link_slab(arena, slab);
+    } else if (fullness(slab) != list) {
+        unlink_slab(arena, slab, list);
+        link_slab(arena, slab);
+    }
+    if (slab->used == 0 && class_of(arena, slab)->slabs > 1) {
+        release_slab(arena, slab);
+    }
+}
+
+misuse_t slab_put_locked(arena_t *arena, void *block)
+{
+    slab_t *slab = slab_of(block);
+    unsigned index = slab_index(slab->class, block);
+    misuse_t wrong = validate(slab, block, index);
+    if (wrong != MISUSE_NONE) {
+        return wrong;
+    }
+    size_t bytes = sizeclass_bytes[slab->class];
+    unsigned list = fullness(slab);
+    slab->free[index / 64] |= (uint64_t)1 << (index % 64);
+    slab->first_word = (uint16_t)min_size(slab->first_word, index / 64);
+    slab->freed = true;
+    slab->used--;
+    arena->totals.slab_blocks--;
+    arena->totals.slab_usable -= bytes;
+    arena->totals.slab_free_usable += bytes;
+    if (list != fullness(slab) || slab->used == 0 || slab->used + 1 == slab->capacity) {
+        relist(arena, slab, slab->used + 1 == slab->capacity ? FULLNESS_LISTS : list);
+    }
+    return MISUSE_NONE;
+}
+
+bool slab_release_empty_locked(arena_t *arena)
+{
+    bool any = false;
+    for (unsigned class = 1; arena->sliced && class <= SLAB_CLASSES; class ++) {
+        slab_t *slab = arena->granules->slab_class[class].partial[0];
+        while (slab != NULL) {
+            slab_t *next = slab->next;
+            if (slab->used == 0) {
+                release_slab(arena, slab);
+                any = true;
+            }
+            slab = next;
+        }
+    }
+    return any;
+}
+
+/* Whether no block that is given out touches [from, to), offsets in the slab. */
+static bool range_is_free(const slab_t *slab, size_t from, size_t to)
+{
+    size_t bytes = sizeclass_bytes[slab->class];
+    for (size_t index = from / bytes; index < slab->bump && index * bytes < to; index++) {
+        if (!slab_bit(slab, (unsigned)index)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static size_t purge_slab(arena_t *arena, slab_t *slab)
+{
+    size_t page = os_page_bytes();
+    char *start = granule_start(slab->granule);
+    size_t purged = 0;
+    for (size_t from = 0; from < GRANULE;) {
+        size_t to = from;
+        while (to < GRANULE && range_is_free(slab, to, to + page)) {
+            to += page;
+        }
+        if (to > from && region_drop(arena, start + from, to - from)) {
+            purged += to - from;
+        }
+        arena->totals.kernel_calls += to > from;
+        from = to + page;
+    }
+    slab->freed = false;
+    return purged;
+}
+
+size_t slab_purge_locked(arena_t *arena)
+{
+    size_t purged = 0;
+    for (unsigned class = 1; arena->sliced && class <= SLAB_CLASSES; class ++) {
+        for (unsigned list = 0; list < FULLNESS_LISTS; list++) {
+            slab_t *slab = arena->granules->slab_class[class].partial[list];
+            for (; slab != NULL; slab = slab->next) {
+                purged += slab->freed ? purge_slab(arena, slab) : 0;
+            }
+        }
+    }
+    return purged;
+}

@@ -1,0 +1,62 @@
+/*
+ * slab.h: one granule cut into equal blocks of a size class, with nothing of ours in it: the descriptor
+ * lies in metadata memory and holds a bitmap of free blocks and the index of the first block never given
+ * out. 16-byte requests take 16 bytes, and an overflow of a freed block cannot steer the allocator.
+ *
+ * Blocks are handed out in address order. Of the slabs with a free block the fullest serve first, so that
+ * nearly empty ones drain; an empty one goes back to the runs unless it is its class's last.
+ * Invariant: used + free bits + (capacity - bump) == capacity.
+ */
+#ifndef ARENA_SLAB_H
+#define ARENA_SLAB_H
+
+#include "check.h"
+#include "heap.h"
+#include "sizeclass.h"
+
+typedef struct slab {
+    struct slab *next, *previous; /* in a fullness list, while it has a free block */
+    granule_t granule;
+    uint16_t capacity, used, bump; /* blocks; bump: index of the first never given out */
+    uint16_t first_word;           /* no free bit lies in an earlier word */
+    uint8_t class;
+    bool freed;                    /* a block came back since the last purge */
+    uint64_t free[];               /* one bit a block below bump */
+} slab_t;
+
+/* Takes up to `count` blocks of `class`; returns how many there were without growing the arena. */
+HIDDEN size_t slab_take_locked(arena_t *arena, unsigned class, void **out, size_t count);
+
+/* Takes one block back. Reports a misuse and changes nothing then. */
+HIDDEN misuse_t slab_put_locked(arena_t *arena, void *block);
+
+/* Whether `block` is the start of a block that is given out. */
+HIDDEN misuse_t slab_validate_locked(const arena_t *arena, const void *block);
+
+/* Gives up empty slabs; returns whether there was one. */
+HIDDEN bool slab_release_empty_locked(arena_t *arena);
+
+/* Purges whole free pages of slabs that are in use; returns the bytes given back. */
+HIDDEN size_t slab_purge_locked(arena_t *arena);
+
+INLINE slab_t *slab_of(const void *block)
+{
+    return pagemap_tag(granule_of(block))->descriptor;
+}
+
+INLINE bool slab_bit(const slab_t *slab, unsigned index)
+{
+    return (slab->free[index / 64] >> (index % 64) & 1) != 0;
+}
+
+/* ceil(2^32 / bytes of the class) */
+extern HIDDEN const uint32_t slab_reciprocal[SLAB_CLASSES + 1];
+
+/* Index of the block that `address` lies in: a multiplication by the class's 32-bit reciprocal, exact because
+ * offset * (reciprocal * bytes - 2^32) < 2^16 * 2^10 < 2^32. */
+INLINE unsigned slab_index(unsigned class, const void *address)
+{
+    return (unsigned)((uint64_t)((uintptr_t)address & (GRANULE - 1)) * slab_reciprocal[class] >> 32);
+}
+
+#endif

@@ -1,0 +1,80 @@
+/*
+ * stats.c: arena_stats. Totals are kept as blocks move; caches are stopped to tell live from cached.
+ */
+#include "cachehook.h"
+#include "large.h"
+#include "meta.h"
+#include "os.h"
+#include "registry.h"
+#include "stock.h"
+
+#include <string.h>
+
+static size_t resident_locked(const arena_t *arena)
+{
+    size_t resident = 0;
+    for (const region_t *region = arena->regions; region != NULL; region = region->next) {
+        resident += arena->in_buffer ? region->bytes : os_resident(region->start, region->bytes);
+    }
+    return resident;
+}
+
+/* Adds the arena's figures. Caller holds the registry lock. */
+static void add_arena(arena_t *arena, arena_stats_t *stats)
+{
+    cache_totals_t cached;
+    cachehook_stop(arena);
+    lock_acquire(&arena->lock);
+    cachehook_count(arena, &cached);
+    const totals_t *totals = &arena->totals;
+    size_t usable = totals->chunk_usable + totals->slab_usable + totals->large_bytes;
+    size_t blocks = totals->chunk_blocks + totals->slab_blocks + totals->large_blocks;
+    size_t free = totals->free_run_bytes + totals->free_chunk_bytes + totals->slab_free_usable;
+    stats->mapped_bytes += totals->mapped_bytes;
+    stats->peak_mapped_bytes += totals->peak_mapped_bytes;
+    stats->live_bytes += usable - cached.bytes;
+    stats->cached_bytes += cached.bytes;
+    stats->free_bytes += free;
+    stats->metadata_bytes += totals->mapped_bytes - usable - free;
+    stats->live_blocks += blocks - cached.blocks;
+    stats->cached_blocks += cached.blocks;
+    stats->allocations += totals->allocations + cached.allocations;
+    stats->frees += totals->allocations + cached.allocations - (blocks - cached.blocks);
+    stats->purged_bytes += totals->purged_bytes;
+    stats->kernel_calls += totals->kernel_calls;
+    stats->lock_waits += arena->lock.waits;
+    stats->slabs += totals->slabs;
+    stats->large_blocks += totals->large_blocks;
+    stats->caches += cached.caches;
+    stats->skipped_caches += cached.skipped;
+    stats->arenas++;
+    for (const region_t *region = arena->regions; region != NULL; region = region->next) {
+        stats->regions++;
+    }
+    stats->resident_bytes += resident_locked(arena);
+    for (const large_t *large = arena->larges; large != NULL; large = large->next) {
+        stats->resident_bytes += os_resident(large->start, large->bytes);
+    }
+    lock_release(&arena->lock);
+    cachehook_resume(arena);
+}
+
+void arena_stats(arena_t *arena, arena_stats_t *out, size_t struct_bytes)
+{
+    arena_stats_t stats = {0};
+    lock_acquire(&registry_lock);
+    if (arena != NULL) {
+        add_arena(arena, &stats);
+    }
+    for (arena_t *each = arena == NULL ? registry_first_locked() : NULL; each != NULL; each = each->next_live) {
+        add_arena(each, &stats);
+    }
+    lock_release(&registry_lock);
+    if (arena == NULL) {
+        stats.process_metadata_bytes = meta_mapped_bytes() + pagemap_mapped_bytes();
+        stats.stock_bytes = stock_bytes();
+    }
+    size_t known = struct_bytes < sizeof stats ? struct_bytes : sizeof stats;
+    memcpy(out, &stats, known);
+    memset((char *)out + known, 0, struct_bytes - known);
+}

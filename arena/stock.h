@@ -1,0 +1,28 @@
+/*
+ * stock.h: warm regions of arenas that are gone, for arenas to come, so that create, a few hundred
+ * allocations, destroy makes no system call in steady state. Of the whole process; bounded by
+ * STOCK_MAX_BYTES, and halved every PURGE_DELAY_MS of activity. One lock, rank os.
+ */
+#ifndef ARENA_STOCK_H
+#define ARENA_STOCK_H
+
+#include "lock.h"
+
+#include <stddef.h>
+
+/* Keeps a mapping of whole granules, contents unknown; false: there is no room, the caller unmaps it. */
+HIDDEN bool stock_put(void *start, size_t bytes);
+
+/* A mapping of at least `least` and at most `most` bytes, or NULL. */
+HIDDEN void *stock_take(size_t least, size_t most, size_t *bytes);
+
+/* Unmaps all but `keep` bytes; returns what went. */
+HIDDEN size_t stock_trim(size_t keep);
+
+/* Halves the stock if PURGE_DELAY_MS have passed since it last was. */
+HIDDEN void stock_decay(uint64_t now_ms);
+
+HIDDEN size_t stock_bytes(void);
+HIDDEN lock_t *stock_lock(void); /* fork.c only */
+
+#endif

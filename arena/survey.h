@@ -1,0 +1,25 @@
+/*
+ * survey.h: goes over everything an arena holds, region by region in ascending addresses: what walk, verify
+ * and stats are made of. Caller holds the mutex.
+ */
+#ifndef ARENA_SURVEY_H
+#define ARENA_SURVEY_H
+
+#include "chunk.h"
+#include "heap.h"
+#include "slab.h"
+
+typedef struct {
+    void *context;
+    void (*free_run)(void *context, granule_t first, uint32_t length);
+    void (*slab)(void *context, slab_t *slab);
+    void (*chunk_run)(void *context, void *start);
+    void (*chunk)(void *context, chunk_t *chunk); /* all but the sentinel */
+    void (*large)(void *context, void *start, size_t bytes);
+    /* A tag that does not lead on; the survey skips the rest of the region. */
+    void (*broken)(void *context, void *where);
+} survey_t;
+
+HIDDEN void survey_locked(const arena_t *arena, const survey_t *survey);
+
+#endif

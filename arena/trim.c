@@ -1,0 +1,90 @@
+/*
+ * trim.c: arena_trim: everything free goes back, in the order in which one step makes work for the next:
+ * caches, empty slabs, free ends of regions, free runs, pages inside chunks and slabs.
+ */
+#include "alloc.h"
+#include "bin.h"
+#include "cachehook.h"
+#include "os.h"
+#include "region.h"
+#include "registry.h"
+#include "slab.h"
+#include "stock.h"
+
+/* Whole pages of a free chunk, without its links and its footer. */
+static size_t purge_chunk(arena_t *arena, chunk_t *chunk)
+{
+    size_t page = os_page_bytes();
+    uintptr_t from = align_up((uintptr_t)chunk + sizeof *chunk, page);
+    uintptr_t to = align_down((uintptr_t)chunk + chunk_size(chunk) - sizeof(uint64_t), page);
+    size_t resident = to > from ? os_resident((void *)from, to - from) : 0;
+    if (resident == 0) {
+        return 0;
+    }
+    arena->totals.kernel_calls++;
+    return region_drop(arena, (void *)from, to - from) ? resident : 0;
+}
+
+static size_t purge_chunks_locked(arena_t *arena)
+{
+    size_t given = 0;
+    if (arena->in_buffer) {
+        return 0;
+    }
+    for (unsigned bin = bin_index(&arena->bins, os_page_bytes()); bin < arena->bins.levels << arena->bins.steps_log2; bin++) {
+        for (chunk_t *chunk = arena->bins.heads[bin]; chunk != NULL; chunk = chunk->next) {
+            given += purge_chunk(arena, chunk);
+        }
+    }
+    return given;
+}
+
+static void drain_caches(arena_t *arena)
+{
+    cachehook_stop(arena);
+    cachehook_drain_stopped(arena);
+    cachehook_resume(arena);
+}
+
+/* No lock held: the source's hooks may use other arenas. */
+static size_t give_back_free(arena_t *arena, size_t keep_bytes)
+{
+    lock_acquire(&arena->lock);
+    slab_release_empty_locked(arena);
+    lock_release(&arena->lock);
+    size_t given = region_trim(arena, keep_bytes);
+    given += region_purge(arena, 0);
+    lock_acquire(&arena->lock);
+    size_t inside = slab_purge_locked(arena) + purge_chunks_locked(arena);
+    arena->totals.purged_bytes += inside;
+    lock_release(&arena->lock);
+    return given + inside;
+}
+
+/* Pinned meanwhile: other threads may destroy arenas beside a trim of all. */
+static size_t trim_all(size_t keep_bytes)
+{
+    size_t given = 0;
+    lock_acquire(&registry_lock);
+    for (arena_t *arena = registry_first_locked(); arena != NULL; arena = arena->next_live) {
+        drain_caches(arena);
+        arena->pins++;
+        lock_release(&registry_lock);
+        given += give_back_free(arena, keep_bytes);
+        lock_acquire(&registry_lock);
+        arena->pins--;
+    }
+    lock_release(&registry_lock);
+    return given + stock_trim(0);
+}
+
+size_t arena_trim(arena_t *arena, size_t keep_bytes)
+{
+    if (arena == NULL) {
+        return trim_all(keep_bytes);
+    }
+    lock_acquire(&registry_lock);
+    drain_caches(arena);
+    lock_release(&registry_lock);
+    return give_back_free(arena, keep_bytes);
+}

@@ -1,0 +1,81 @@
+/* uncached.c: arena_alloc, arena_free and the hooks of caches in a build without tcache/. */
+#include "alloc.h"
+#include "cachehook.h"
+
+#include <errno.h>
+#include <string.h>
+
+void *arena_alloc(arena_t *arena, size_t size)
+{
+    return alloc_public(arena, size);
+}
+
+void arena_free(arena_t *arena, void *block)
+{
+    alloc_public_free(arena, block);
+}
+
+void arena_thread_flush(void)
+{
+}
+
+void cachehook_stop(arena_t *arena)
+{
+    (void)arena;
+}
+
+void cachehook_resume(arena_t *arena)
+{
+    (void)arena;
+}
+
+void cachehook_count(arena_t *arena, cache_totals_t *totals)
+{
+    (void)arena;
+    *totals = (cache_totals_t){0};
+}
+
+void cachehook_each_block(arena_t *arena, void (*visit)(void *context, void *block), void *context)
+{
+    (void)arena;
+    (void)visit;
+    (void)context;
+}
+
+void cachehook_drain_stopped(arena_t *arena)
+{
+    (void)arena;
+}
+
+void cachehook_reclaim(arena_t *arena, bool all)
+{
+    (void)arena;
+    (void)all;
+}
+
+void cachehook_forget(arena_t *arena, bool keep_own)
+{
+    (void)arena;
+    (void)keep_own;
+}
+
+void cachehook_fork_prepare(void)
+{
+}
+
+void cachehook_fork_lock_depots(void (*act)(lock_t *lock))
+{
+    (void)act;
+}
+
+void cachehook_fork_parent(void)
+{
+}
+
+void cachehook_fork_child(void)
+{
+}
+
+void cachehook_init(void)
+{
+}

@@ -1,0 +1,316 @@
+/*
+ * verify.c: arena_check: every invariant of arena/README.md, one function each, by number.
+ *
+ * Goes over the heap as survey.c does, adds up what it finds and compares: with the neighbours' tags, with
+ * the bins, with the totals. Trusts nothing, changes nothing, reports each break with its number and place.
+ */
+#include "alloc.h"
+#include "bin.h"
+#include "cachehook.h"
+#include "carve.h"
+#include "large.h"
+#include "registry.h"
+#include "run.h"
+#include "survey.h"
+#include "tiny.h"
+#include "verify.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { REPORTS_MAX = 8 };
+
+typedef struct {
+    const arena_t *arena;
+    totals_t found; /* what the survey adds up */
+    granule_t run_end;     /* of the last free run, to see two adjoin */
+    uint32_t run_region;
+    chunk_t *last_chunk;   /* of the chunk run being surveyed */
+    size_t partial_slabs;
+    size_t binned_chunks, binned_runs, free_chunks, free_runs;
+    int broken;
+    struct {
+        int number;
+        const void *where;
+    } reports[REPORTS_MAX];
+} verifier_t;
+
+static void expect(verifier_t *verifier, bool holds, int number, const void *where)
+{
+    if (holds) {
+        return;
+    }
+    if (verifier->broken < REPORTS_MAX) {
+        verifier->reports[verifier->broken].number = number;
+        verifier->reports[verifier->broken].where = where;
+    }
+    verifier->broken++;
+}
+
+/* 1: runs tile their region; the first and the last tag of a free run agree. */
+static void check_run_tags(verifier_t *verifier, granule_t first, uint32_t length)
+{
+    const run_tag_t *head = pagemap_tag(first);
+    const run_tag_t *tail = pagemap_tag(first + length - 1);
+    expect(verifier, tail->length == length && tail->region == head->region, INVARIANT_RUN_TAGS, granule_start(first));
+}
+
+/* 2: two free runs of one region never adjoin. */
+static void check_runs_merged(verifier_t *verifier, granule_t first, uint32_t region)
+{
+    bool adjoin = verifier->run_end == first && verifier->run_region == region;
+    expect(verifier, !adjoin, INVARIANT_RUNS_MERGED, granule_start(first));
+}
+
+/* 3: a free run with a dirty granule is in the dirty bins. */
+static void check_run_dirt(verifier_t *verifier, granule_t first, uint32_t length)
+{
+    bool dirty = false;
+    for (uint32_t i = 0; i < length; i++) {
+        bool one = run_kind(verifier->arena, first + i) == KIND_FREE_DIRTY;
+        dirty |= one;
+        verifier->found.dirty_bytes += one ? GRANULE : 0;
+    }
+    bool marked = (pagemap_tag(first)->region & RUN_DIRTY) != 0;
+    expect(verifier, marked || !dirty, INVARIANT_RUN_DIRT, granule_start(first));
+}
+
+static void verify_free_run(void *context, granule_t first, uint32_t length)
+{
+    verifier_t *verifier = context;
+    uint32_t region = pagemap_tag(first)->region & ~RUN_DIRTY;
+    check_run_tags(verifier, first, length);
+    check_runs_merged(verifier, first, region);
+    check_run_dirt(verifier, first, length);
+    verifier->run_end = first + length;
+    verifier->run_region = region;
+    verifier->free_runs++;
+    verifier->found.free_run_bytes += (size_t)length << GRANULE_LOG2;
+}
+
+/* 4: the blocks given out are those below bump whose bit is clear; no bit is set at or above bump. */
+static void check_slab_count(verifier_t *verifier, const slab_t *slab)
+{
+    unsigned bits = 0;
+    bool beyond = false;
+    for (unsigned i = 0; i < (slab->capacity + 63u) / 64 * 64; i++) {
+        bits += slab_bit(slab, i);
+        beyond |= slab_bit(slab, i) && i >= slab->bump;
+    }
+    bool first = true;
+    for (unsigned word = 0; word < slab->first_word; word++) {
+        first &= slab->free[word] == 0;
+    }
+    expect(verifier, slab->used + bits == slab->bump && !beyond && first && slab->bump <= slab->capacity,
+           INVARIANT_SLAB_COUNT, granule_start(slab->granule));
+}
+
+/* 5: the slabs with a free block, and no others, are in the list of their fullness. */
+static void check_slab_lists(verifier_t *verifier)
+{
+    size_t listed = 0;
+    for (unsigned i = 0; i < (SLAB_CLASSES + 1) * FULLNESS_LISTS; i++) {
+        unsigned class = i / FULLNESS_LISTS;
+        unsigned list = i % FULLNESS_LISTS;
+        const slab_t *slab = verifier->arena->granules->slab_class[class].partial[list];
+        for (; slab != NULL && listed <= verifier->found.slabs; slab = slab->next, listed++) {
+            bool right = slab->class == class && slab->used < slab->capacity &&
+                         slab->used * (unsigned)FULLNESS_LISTS / slab->capacity == list;
+            expect(verifier, right, INVARIANT_SLAB_LISTED, granule_start(slab->granule));
+        }
+    }
+    expect(verifier, listed == verifier->partial_slabs, INVARIANT_SLAB_LISTED, NULL);
+}
+
+static void verify_slab(void *context, slab_t *slab)
+{
+    verifier_t *verifier = context;
+    check_slab_count(verifier, slab);
+    verifier->partial_slabs += slab->used < slab->capacity;
+    size_t bytes = sizeclass_bytes[slab->class];
+    verifier->found.slabs++;
+    verifier->found.slab_bytes += GRANULE;
+    verifier->found.slab_blocks += slab->used;
+    verifier->found.slab_usable += slab->used * bytes;
+    verifier->found.slab_free_usable += (slab->capacity - slab->used) * bytes;
+}
+
+static void verify_chunk_run(void *context, void *start)
+{
+    (void)start;
+    verifier_t *verifier = context;
+    verifier->last_chunk = NULL;
+    verifier->found.chunk_runs++;
+}
+
+/* 6: PREV_INUSE says what the chunk before is, and a free chunk's footer is its size. */
+static void check_chunk_tags(verifier_t *verifier, const chunk_t *chunk)
+{
+    const chunk_t *next = chunk_next(chunk);
+    bool inuse = chunk_is_inuse(chunk);
+    bool footer = inuse || chunk_prev_size(next) == chunk_size(chunk);
+    expect(verifier, chunk_prev_is_inuse(next) == inuse && footer, INVARIANT_CHUNK_TAGS, chunk_block(chunk));
+}
+
+/* 7: two free chunks never adjoin. */
+static void check_chunks_merged(verifier_t *verifier, const chunk_t *chunk)
+{
+    bool adjoin = verifier->last_chunk != NULL && !chunk_is_inuse(verifier->last_chunk) && !chunk_is_inuse(chunk);
+    expect(verifier, !adjoin, INVARIANT_CHUNKS_MERGED, chunk_block(chunk));
+}
+
+static void verify_tiny_block(void *context, void *block, size_t usable, bool free)
+{
+    verifier_t *verifier = context;
+    (void)block;
+    verifier->found.slab_blocks += !free;
+    verifier->found.slab_usable += free ? 0 : usable;
+    verifier->found.slab_free_usable += free ? usable : 0;
+}
+
+static void verify_chunk(void *context, chunk_t *chunk)
+{
+    verifier_t *verifier = context;
+    const arena_t *arena = verifier->arena;
+    const void *block = chunk_block(chunk);
+    unsigned class = chunk_class(chunk);
+    check_chunk_tags(verifier, chunk);
+    check_chunks_merged(verifier, chunk);
+    verifier->last_chunk = chunk;
+    if (class == CHUNK_FREE) {
+        verifier->free_chunks++;
+        verifier->found.free_chunk_bytes += chunk_size(chunk);
+    } else if (class <= CLASSES || chunk_is_plain(class)) {
+        verifier->found.chunk_blocks++;
+        verifier->found.chunk_usable += carve_usable(block, chunk_header(chunk));
+    } else if (class == CHUNK_PIECE && arena->tiny != NULL && tiny_holds(arena, block)) {
+        tiny_each(block, verify_tiny_block, verifier);
+        verifier->found.slabs++;
+        verifier->found.slab_bytes += chunk_size(chunk);
+    }
+}
+
+/* 8: a large block's first granule leads to its descriptor. */
+static void verify_large(void *context, void *start, size_t bytes)
+{
+    verifier_t *verifier = context;
+    const large_t *large = pagemap_tag(granule_of(start))->descriptor;
+    bool leads = pagemap_entry(start) == (verifier->arena->tag | KIND_LARGE) && large->start == start && large->bytes == bytes;
+    expect(verifier, leads, INVARIANT_LARGE, start);
+    verifier->found.large_blocks++;
+    verifier->found.large_bytes += bytes;
+}
+
+/* 9: headers are sealed and sizes lead from chunk to chunk, entries from run to run. */
+static void verify_broken(void *context, void *where)
+{
+    expect(context, false, INVARIANT_TILING, where);
+}
+
+/* 10: every free chunk is in the bin of its size, and the bitmaps say which bins hold one. */
+static void check_chunk_bins(verifier_t *verifier)
+{
+    const chunk_bins_t *bins = &verifier->arena->bins;
+    for (unsigned bin = 0; bin < bins->levels << bins->steps_log2; bin++) {
+        unsigned level = bin >> bins->steps_log2;
+        bool bit = (bins->step_map[level] >> (bin & ((1u << bins->steps_log2) - 1)) & 1) != 0;
+        bool level_bit = (bins->level_map >> level & 1) != 0;
+        const chunk_t *head = bins->heads[bin];
+        expect(verifier, bit == (head != NULL) && (level_bit || !bit), INVARIANT_CHUNK_BINS, head);
+        const chunk_t *previous = NULL;
+        for (const chunk_t *chunk = head; chunk != NULL && verifier->binned_chunks <= verifier->free_chunks; chunk = chunk->next) {
+            bool right = chunk_class(chunk) == CHUNK_FREE && bin_index(bins, chunk_size(chunk)) == bin;
+            expect(verifier, right && chunk->previous == previous, INVARIANT_CHUNK_BINS, chunk);
+            verifier->binned_chunks++;
+            previous = chunk;
+            if (!right) {
+                break;
+            }
+        }
+    }
+    expect(verifier, verifier->binned_chunks == verifier->free_chunks, INVARIANT_CHUNK_BINS, NULL);
+}
+
+/* 11: every free run is in a bin, and the bitmaps say which bins hold one. */
+static void check_run_bins(verifier_t *verifier, const run_bins_t *bins)
+{
+    for (unsigned bin = 0; bin < RUN_LEVELS << RUN_STEPS_LOG2; bin++) {
+        unsigned level = bin >> RUN_STEPS_LOG2;
+        bool bit = (bins->step_map[level] >> (bin & ((1u << RUN_STEPS_LOG2) - 1)) & 1) != 0;
+        expect(verifier, bit == (bins->heads[bin] != 0), INVARIANT_RUN_BINS, granule_start(bins->heads[bin]));
+        for (granule_t run = bins->heads[bin]; run != 0; run = pagemap_tag(run)->next) {
+            if (!run_kind_is_free(run_kind(verifier->arena, run)) || verifier->binned_runs > verifier->free_runs) {
+                expect(verifier, false, INVARIANT_RUN_BINS, granule_start(run));
+                return;
+            }
+            verifier->binned_runs++;
+        }
+    }
+}
+
+/* 12: the totals are what the survey adds up to, and explain every mapped byte. */
+static void check_totals(verifier_t *verifier)
+{
+    const totals_t *kept = &verifier->arena->totals;
+    const totals_t *found = &verifier->found;
+    bool same = kept->free_run_bytes == found->free_run_bytes && kept->dirty_bytes == found->dirty_bytes &&
+                kept->chunk_runs == found->chunk_runs && kept->free_chunk_bytes == found->free_chunk_bytes &&
+                kept->chunk_blocks == found->chunk_blocks && kept->chunk_usable == found->chunk_usable &&
+                kept->slabs == found->slabs && kept->slab_bytes == found->slab_bytes &&
+                kept->slab_blocks == found->slab_blocks && kept->slab_usable == found->slab_usable &&
+                kept->slab_free_usable == found->slab_free_usable && kept->large_bytes == found->large_bytes &&
+                kept->large_blocks == found->large_blocks;
+    size_t inside = found->free_run_bytes + kept->chunk_run_bytes + found->large_bytes;
+    inside += verifier->arena->in_buffer ? 0 : found->slab_bytes;
+    bool busy = verifier->arena->sliced && kept->mapped_bytes > inside; /* another thread purges, maps or unmaps */
+    expect(verifier, same && (busy || inside <= kept->mapped_bytes), INVARIANT_TOTALS, NULL);
+}
+
+/* 13: what caches and depots hold is given out as far as the arena knows, and held once. */
+static void check_cached(void *context, void *block)
+{
+    verifier_t *verifier = context;
+    misuse_t wrong = MISUSE_NONE;
+    alloc_usable_locked((arena_t *)(uintptr_t)verifier->arena, block, &wrong);
+    expect(verifier, wrong == MISUSE_NONE, INVARIANT_CACHED, block);
+}
+
+static void verify_locked(arena_t *arena, verifier_t *verifier)
+{
+    survey_t survey = {verifier,     verify_free_run, verify_slab,  verify_chunk_run,
+                       verify_chunk, verify_large,    verify_broken};
+    survey_locked(arena, &survey);
+    check_chunk_bins(verifier);
+    if (arena->sliced) {
+        check_slab_lists(verifier);
+        check_run_bins(verifier, &arena->granules->dirty_runs);
+        check_run_bins(verifier, &arena->granules->clean_runs);
+        expect(verifier, verifier->binned_runs == verifier->free_runs, INVARIANT_RUN_BINS, NULL);
+    }
+    cache_totals_t cached;
+    cachehook_count(arena, &cached);
+    if (cached.skipped == 0) { /* what a skipped cache carved is not counted */
+        check_totals(verifier);
+    }
+    cachehook_each_block(arena, check_cached, verifier);
+}
+
+int arena_check(arena_t *arena)
+{
+    if (arena == NULL) {
+        errno = EINVAL;
+        return -1;
+    }
+    verifier_t verifier = {.arena = arena};
+    lock_acquire(&registry_lock);
+    cachehook_stop(arena);
+    lock_acquire(&arena->lock);
+    verify_locked(arena, &verifier);
+    lock_release(&arena->lock);
+    cachehook_resume(arena);
+    lock_release(&registry_lock);
+    for (int i = 0; i < verifier.broken && i < REPORTS_MAX; i++) {
+        check_report_invariant(arena, verifier.reports[i].number, verifier.reports[i].where);
+    }
+    return verifier.broken;
+}

@@ -1,0 +1,21 @@
+/* verify.h: the numbers of the invariants, as arena/README.md lists them and arena_check reports them. */
+#ifndef ARENA_VERIFY_H
+#define ARENA_VERIFY_H
+
+enum {
+    INVARIANT_RUN_TAGS = 1,
+    INVARIANT_RUNS_MERGED,
+    INVARIANT_RUN_DIRT,
+    INVARIANT_SLAB_COUNT,
+    INVARIANT_SLAB_LISTED,
+    INVARIANT_CHUNK_TAGS,
+    INVARIANT_CHUNKS_MERGED,
+    INVARIANT_LARGE,
+    INVARIANT_TILING,
+    INVARIANT_CHUNK_BINS,
+    INVARIANT_RUN_BINS,
+    INVARIANT_TOTALS,
+    INVARIANT_CACHED
+};
+
+#endif

@@ -1,0 +1,470 @@
+/*
+ * cache.c: what a cache does when its loaded magazine is empty or full: its own stack of full magazines,
+ * then the arena's depot, then the arena. All under the cache's mutex; the arena grows only when that is
+ * released again, because a user's hooks may use other arenas.
+ */
+#include "../arena/alloc.h"
+#include "../arena/carve.h"
+#include "../arena/meta.h"
+#include "../arena/os.h"
+#include "../arena/slab.h"
+#include "depot.h"
+#include "tcache.h"
+
+#include <string.h>
+
+enum { SPARES = 8, FILL_FIRST = 4 };
+
+void cache_init(cache_t *cache, arena_t *arena)
+{
+    cache->arena = arena;
+    cache->tag = arena->tag;
+    cache->until_tick = TICK_ALLOCATIONS;
+    cache->ticks = 0;
+    memset(cache->fill, 0, sizeof cache->fill);
+    cache->next_piece_bytes = PIECE_FIRST_BYTES;
+    for (unsigned class = 1; class <= SLAB_CLASSES; class ++) {
+        cache->carve_left[class] = (uint16_t)min_size(GRADUATE_BYTES / sizeclass_bytes[class], UINT16_MAX);
+    }
+}
+
+static void note_used(cache_t *cache, unsigned class)
+{
+    cache->used[class / 64] |= (uint64_t)1 << (class % 64);
+}
+
+static magazine_t *take_spare(cache_t *cache)
+{
+    magazine_t *magazine = cache->spare;
+    if (magazine == NULL) {
+        return meta_alloc(sizeof *magazine);
+    }
+    cache->spare = magazine_next(magazine);
+    cache->spare_count--;
+    return magazine;
+}
+
+static void put_spare(cache_t *cache, magazine_t *magazine)
+{
+    if (cache->spare_count >= SPARES) {
+        meta_free(magazine);
+        return;
+    }
+    magazine_set_next(magazine, cache->spare);
+    cache->spare = magazine;
+    cache->spare_count++;
+}
+
+/* The owner's slow paths: out of busy, into the mutex, which a revoker may hold for a while. */
+static void begin_slow(thread_t *thread, cache_t *cache)
+{
+    cache_leave(thread);
+    lock_acquire(&cache->lock);
+}
+
+/*
+ * Carves one young block from the thread's piece: no lock, because the piece's header says OPEN and only
+ * its owner writes it. The rest gets its header before the block loses OPEN: whoever frees the block finds
+ * a neighbour either way. NULL: no room, or the class has had its share.
+ */
+static void *carve(cache_t *cache, unsigned class)
+{
+    size_t size = chunk_size_for(sizeclass_bytes[class], 16);
+    size_t rest = cache->piece_bytes - size;
+    if (UNLIKELY(size > cache->piece_bytes || (rest < CHUNK_MIN && rest != 0) || cache->carve_left[class] == 0)) {
+        return NULL;
+    }
+    chunk_t *chunk = cache->piece;
+    if (rest != 0) {
+        chunk_set(chunk_at(chunk, size), CHUNK_PIECE, rest, CHUNK_INUSE | CHUNK_PREV_INUSE | CHUNK_OPEN);
+    }
+    chunk_set(chunk, class, size, CHUNK_INUSE | CHUNK_PREV_INUSE);
+    cache->piece = chunk_at(chunk, size);
+    cache->piece_bytes = rest;
+    cache->carve_left[class]--;
+    cache->carved[class]++;
+    return chunk_block(chunk);
+}
+
+void *cache_carve(thread_t *thread, cache_t *cache, unsigned class)
+{
+    void *block = cache->until_tick == 1 ? NULL : carve(cache, class);
+    if (UNLIKELY(block == NULL)) {
+        return cache_alloc_miss(thread, cache->arena, sizeclass_bytes[class]);
+    }
+    cache->until_tick--;
+    cache_leave(thread);
+    return block;
+}
+
+/* Tells the arena what was carved since the last time. Its mutex is held. */
+static void count_carved_locked(cache_t *cache)
+{
+    arena_t *arena = cache->arena;
+    for (unsigned class = 1; class <= SLAB_CLASSES; class ++) {
+        size_t count = cache->carved[class];
+        if (count != 0) {
+            size_t usable = count * sizeclass_bytes[class];
+            arena->totals.chunk_blocks += count;
+            arena->totals.chunk_usable += usable;
+            arena->granules->slab_class[class].chunk_bytes += (ptrdiff_t)usable;
+            cache->carved[class] = 0;
+        }
+    }
+}
+
+void cache_close_piece_locked(cache_t *cache)
+{
+    count_carved_locked(cache);
+    if (cache->piece_bytes != 0) {
+        chunk_set(cache->piece, CHUNK_PIECE, cache->piece_bytes, CHUNK_INUSE | CHUNK_PREV_INUSE);
+        carve_put_locked(cache->arena, cache->piece);
+    }
+    cache->piece = NULL;
+    cache->piece_bytes = 0;
+    if (cache->arena->deferred != NULL) {
+        carve_put_deferred_locked(cache->arena);
+    }
+}
+
+/* A new piece, if the class is still young and the arena has room without growing. */
+static void open_piece(cache_t *cache, unsigned class)
+{
+    arena_t *arena = cache->arena;
+    bool zero;
+    size_t bytes = cache->next_piece_bytes;
+    lock_acquire(&arena->lock);
+    cache_close_piece_locked(cache);
+    if (cache->carve_left[class] != 0 && !alloc_wants_slab_locked(arena, class)) {
+        chunk_t *chunk = carve_take_locked(arena, bytes, CHUNK_PIECE, &zero);
+        if (chunk == NULL && carve_grow_locked(arena, bytes)) {
+            chunk = carve_take_locked(arena, bytes, CHUNK_PIECE, &zero);
+        }
+        if (chunk != NULL) {
+            cache->piece = chunk;
+            cache->piece_bytes = chunk_size(chunk);
+            chunk_set(chunk, CHUNK_PIECE, cache->piece_bytes, CHUNK_INUSE | CHUNK_PREV_INUSE | CHUNK_OPEN);
+            cache->next_piece_bytes = min_size(2 * bytes, PIECE_MAX_BYTES);
+        }
+    }
+    lock_release(&arena->lock);
+}
+
+/* Fills the loaded, empty magazine from the arena without growing it; returns one block, or NULL. */
+static void *refill(cache_t *cache, unsigned class)
+{
+    void **top = cache->top[class];
+    if (top == magazine_top_of_dummy()) {
+        magazine_t *magazine = take_spare(cache);
+        if (magazine == NULL) {
+            return NULL;
+        }
+        top = magazine_make_empty(magazine, class);
+        cache->top[class] = top;
+        note_used(cache, class);
+    }
+    unsigned capacity = magazine_capacity(class);
+    size_t want = min_size(max_size(cache->fill[class], FILL_FIRST), capacity);
+    size_t got = alloc_fill(cache->arena, class, top + 1, want);
+    if (got == 0) {
+        return NULL;
+    }
+    cache->fill[class] = (uint8_t)min_size(2 * want, capacity);
+    for (size_t i = 0; i < got / 2; i++) { /* the lowest address comes out first */
+        void *swapped = top[1 + i];
+        top[1 + i] = top[got - i];
+        top[got - i] = swapped;
+    }
+    cache->top[class] = top + got - 1;
+    return top[got];
+}
+
+static void load(cache_t *cache, unsigned class, magazine_t *full)
+{
+    if (cache->top[class] != magazine_top_of_dummy()) {
+        put_spare(cache, magazine_of(cache->top[class]));
+    }
+    cache->top[class] = magazine_load_full(full, class);
+    note_used(cache, class);
+}
+
+/* Puts the next of its own full magazines in place of the loaded one, which is empty. */
+static bool load_own(cache_t *cache, unsigned class)
+{
+    magazine_t *magazine = cache->full[class];
+    if (magazine == NULL) {
+        return false;
+    }
+    cache->full[class] = magazine_next(magazine);
+    cache->full_count[class]--;
+    load(cache, class, magazine);
+    return true;
+}
+
+/* Its own, or one of the depot. */
+static bool load_full(cache_t *cache, unsigned class)
+{
+    depot_t *depot = depot_of(cache->arena);
+    if (load_own(cache, class)) {
+        return true;
+    }
+    magazine_t *magazine = depot == NULL ? NULL : depot_take(depot, class);
+    if (magazine != NULL) {
+        load(cache, class, magazine);
+    }
+    return magazine != NULL;
+}
+
+static void *alloc_slow(cache_t *cache, unsigned class)
+{
+    void *block = *cache->top[class]; /* the miss may have been of the table only */
+    if (block == NULL && load_full(cache, class)) {
+        block = *cache->top[class];
+    }
+    if (block != NULL) {
+        cache->top[class]--;
+        return block;
+    }
+    if (class <= SLAB_CLASSES && cache->carve_left[class] != 0) {
+        open_piece(cache, class);
+        block = carve(cache, class);
+    }
+    return block != NULL ? block : refill(cache, class);
+}
+
+/* Depot magazines that nobody needed for a while go home. */
+static void decay_depot(cache_t *cache)
+{
+    arena_t *arena = cache->arena;
+    depot_t *depot = depot_of(arena);
+    if (depot != NULL && depot_decay_is_due(depot, os_now_ms())) {
+        for (unsigned class = 1; class <= CLASSES; class ++) {
+            magazine_t *magazine;
+            while ((magazine = depot_take_spare(depot, class)) != NULL) {
+                void **top = magazine_load_full(magazine, class);
+                size_t count;
+                void **blocks = magazine_blocks(top, class, &count);
+                void *culprit;
+                alloc_drain(arena, blocks, count, &culprit);
+                put_spare(cache, magazine);
+            }
+        }
+    }
+}
+
+/*
+ * A class that is found allocating at a tick is a busy one: it gets slabs although few of its blocks
+ * live, and its chunk-backed blocks go home, `block` too, so that it runs on slabs from here on.
+ */
+static void *promote(cache_t *cache, unsigned class, void *block)
+{
+    arena_t *arena = cache->arena;
+    if (class > SLAB_CLASSES || cache->carve_left[class] == 0 || (arena->flags & ARENA_NO_SLABS) != 0) {
+        return block;
+    }
+    lock_acquire(&arena->lock);
+    arena->granules->slab_class[class].graduated = true;
+    lock_release(&arena->lock);
+    cache->carve_left[class] = 0;
+    void *culprit;
+    size_t count;
+    void **blocks = magazine_blocks(cache->top[class], class, &count);
+    if (count != 0 && alloc_drain(arena, blocks, count, &culprit) == MISUSE_NONE) {
+        cache->top[class] = blocks - 1;
+    }
+    void *better = *cache->top[class] == NULL ? refill(cache, class) : NULL;
+    if (better == NULL || alloc_drain(arena, &block, 1, &culprit) != MISUSE_NONE) {
+        return block;
+    }
+    return better;
+}
+
+/* `block` is the caller's already. */
+void *cache_alloc_tick(thread_t *thread, cache_t *cache, unsigned class, void *block)
+{
+    arena_t *arena = cache->arena;
+    begin_slow(thread, cache);
+    cache->until_tick = TICK_ALLOCATIONS;
+    cache->ticks++;
+    block = promote(cache, class, block);
+    decay_depot(cache);
+    lock_release(&cache->lock);
+    alloc_tick(arena);
+    return block;
+}
+
+static void count_allocation(cache_t *cache)
+{
+    if (--cache->until_tick == 0) {
+        cache->until_tick = TICK_ALLOCATIONS;
+        cache->ticks++;
+    }
+}
+
+void *cache_alloc_miss(thread_t *thread, arena_t *arena, size_t size)
+{
+    cache_leave(thread);
+    cache_t *cache = arena == NULL || !arena->cached ? NULL : thread_cache(arena);
+    if (cache == NULL) {
+        return alloc_public(arena, size);
+    }
+    unsigned class = sizeclass_of(size);
+    lock_acquire(&cache->lock);
+    void *block = alloc_slow(cache, class);
+    if (block != NULL) {
+        count_allocation(cache);
+    }
+    lock_release(&cache->lock);
+    return block != NULL ? block : alloc_public(arena, sizeclass_bytes[class]); /* which may grow the arena */
+}
+
+/* Empties the full, loaded magazine into the arena. */
+static misuse_t empty_loaded(cache_t *cache, unsigned class, void **culprit)
+{
+    size_t count;
+    void **blocks = magazine_blocks(cache->top[class], class, &count);
+    misuse_t wrong = alloc_drain(cache->arena, blocks, count, culprit);
+    cache->top[class] = blocks - 1;
+    return wrong;
+}
+
+/* Makes room where the magazine is full (or the dummy): keeps it, deposits it, or empties it. */
+static misuse_t make_room(cache_t *cache, unsigned class, bool *drained, void **culprit)
+{
+    void **top = cache->top[class];
+    magazine_t *fresh = take_spare(cache);
+    if (top != magazine_top_of_dummy()) {
+        magazine_t *magazine = magazine_of(top);
+        depot_t *depot = depot_of(cache->arena);
+        size_t bytes = (size_t)magazine_capacity(class) * sizeclass_bytes[class];
+        if (fresh != NULL && (cache->full_count[class] + 1) * bytes <= STACK_HELD_BYTES) {
+            magazine_set_next(magazine, cache->full[class]);
+            cache->full[class] = magazine;
+            cache->full_count[class]++;
+        } else if (fresh == NULL || depot == NULL || !depot_put(depot, class, magazine)) {
+            if (fresh != NULL) {
+                put_spare(cache, fresh);
+            }
+            *drained = true;
+            return empty_loaded(cache, class, culprit);
+        }
+    }
+    if (fresh != NULL) {
+        cache->top[class] = magazine_make_empty(fresh, class);
+        note_used(cache, class);
+    }
+    return MISUSE_NONE;
+}
+
+/* The cache's mutex is not held. */
+static void free_slow(cache_t *cache, unsigned class, void *block)
+{
+    arena_t *arena = cache->arena;
+    misuse_t wrong = MISUSE_NONE;
+    void *culprit = block;
+    bool drained = false;
+    lock_acquire(&cache->lock);
+    if (*cache->top[class] == block) {
+        wrong = MISUSE_DOUBLE_FREE;
+    } else if (magazine_top_is_full(cache->top[class])) {
+        wrong = make_room(cache, class, &drained, &culprit);
+    }
+    void **top = cache->top[class];
+    bool room = !magazine_top_is_full(top) && wrong == MISUSE_NONE;
+    if (room) {
+        top[1] = block;
+        cache->top[class] = top + 1;
+    }
+    lock_release(&cache->lock);
+    if (UNLIKELY(wrong != MISUSE_NONE)) {
+        misuse(wrong, arena, culprit);
+    }
+    if (!room) {
+        alloc_free(arena, block); /* there was no memory for a magazine */
+    } else if (drained) {
+        alloc_settle(arena);
+    }
+}
+
+void cache_free_full(thread_t *thread, cache_t *cache, unsigned class, void *block)
+{
+    cache_leave(thread);
+    free_slow(cache, class, block);
+}
+
+/* The class under which a cache may hold the block, or 0: it is large, plain, or no block at all. */
+static unsigned cacheable_class(const arena_t *arena, const void *block)
+{
+    uint32_t kind = pagemap_entry(block) ^ arena->tag;
+    if (kind <= SLAB_CLASSES) {
+        return (uintptr_t)block % GRANULE == (size_t)slab_index(kind, block) * sizeclass_bytes[kind] ? kind : 0;
+    }
+    if (kind != KIND_CHUNKS || !alloc_header_is_readable(arena, block) || carve_validate(block) != MISUSE_NONE) {
+        return 0;
+    }
+    unsigned class = chunk_class(chunk_of(block));
+    return class <= CLASSES ? class : 0;
+}
+
+/* Everything that the fast path does not: no cache yet, no class, a large block, a mistake. */
+void cache_free_other(thread_t *thread, arena_t *arena, void *block)
+{
+    cache_leave(thread);
+    bool plain = arena == NULL || block == NULL || !arena->cached;
+    unsigned class = plain ? 0 : cacheable_class(arena, block);
+    cache_t *cache = class == 0 ? NULL : thread_cache(arena);
+    if (cache == NULL) {
+        alloc_public_free(arena, block);
+        return;
+    }
+    free_slow(cache, class, block);
+}
+
+misuse_t cache_drain(cache_t *cache, void **culprit)
+{
+    misuse_t wrong = MISUSE_NONE;
+    for (unsigned word = 0; word < 2; word++) {
+        for (uint64_t bits = cache->used[word]; bits != 0; bits &= bits - 1) {
+            unsigned class = word * 64 + lowest_bit(bits);
+            do {
+                void *found = NULL;
+                misuse_t one = *cache->top[class] == NULL ? MISUSE_NONE : empty_loaded(cache, class, &found);
+                *culprit = wrong == MISUSE_NONE && one != MISUSE_NONE ? found : *culprit;
+                wrong = wrong == MISUSE_NONE ? one : wrong;
+            } while (load_own(cache, class));
+            put_spare(cache, magazine_of(cache->top[class]));
+            cache->top[class] = magazine_top_of_dummy();
+        }
+        cache->used[word] = 0;
+    }
+    return wrong;
+}
+
+void cache_discard(cache_t *cache)
+{
+    for (unsigned word = 0; word < 2; word++) {
+        for (uint64_t bits = cache->used[word]; bits != 0; bits &= bits - 1) {
+            unsigned class = word * 64 + lowest_bit(bits);
+            while (load_own(cache, class)) {
+            }
+            if (cache->top[class] != magazine_top_of_dummy()) {
+                put_spare(cache, magazine_of(cache->top[class]));
+            }
+            cache->top[class] = magazine_top_of_dummy();
+        }
+        cache->used[word] = 0;
+    }
+    memset(cache->carved, 0, sizeof cache->carved);
+    cache->piece = NULL;
+    cache->piece_bytes = 0;
+}
+
+void cache_each_block(const cache_t *cache, void (*visit)(void *context, void *block), void *context)
+{
+    for (unsigned class = 1; class <= CLASSES; class ++) {
+        for (void **top = cache->top[class]; *top != NULL; top--) {
+            visit(context, *top);
+        }
+        depot_each_block(cache->full[class], class, visit, context);
+    }
+}

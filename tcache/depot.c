@@ -1,0 +1,83 @@
+/* depot.c: see depot.h. */
+#include "depot.h"
+
+#include "../arena/meta.h"
+
+magazine_t magazine_dummy __attribute__((aligned(MAGAZINE_BYTES)));
+
+depot_t *depot_create(void)
+{
+    depot_t *depot = meta_calloc(sizeof *depot);
+    if (depot != NULL) {
+        lock_init(&depot->lock, RANK_DEPOT, false);
+    }
+    return depot;
+}
+
+bool depot_put(depot_t *depot, unsigned class, magazine_t *magazine)
+{
+    size_t bytes = (size_t)magazine_capacity(class) * sizeclass_bytes[class];
+    lock_acquire(&depot->lock);
+    bool room = depot->count[class] * bytes < DEPOT_CLASS_BYTES;
+    if (room) {
+        magazine_set_next(magazine, depot->full[class]);
+        depot->full[class] = magazine;
+        depot->count[class]++;
+    }
+    lock_release(&depot->lock);
+    return room;
+}
+
+static magazine_t *take_locked(depot_t *depot, unsigned class)
+{
+    magazine_t *magazine = depot->full[class];
+    if (magazine != NULL) {
+        depot->full[class] = magazine_next(magazine);
+        depot->count[class]--;
+        depot->spare[class] = depot->count[class] < depot->spare[class] ? depot->count[class] : depot->spare[class];
+    }
+    return magazine;
+}
+
+magazine_t *depot_take(depot_t *depot, unsigned class)
+{
+    lock_acquire(&depot->lock);
+    magazine_t *magazine = take_locked(depot, class);
+    lock_release(&depot->lock);
+    return magazine;
+}
+
+bool depot_decay_is_due(depot_t *depot, uint64_t now_ms)
+{
+    lock_acquire(&depot->lock);
+    bool due = now_ms - depot->decayed_ms >= PURGE_DELAY_MS;
+    depot->decayed_ms = due ? now_ms : depot->decayed_ms;
+    lock_release(&depot->lock);
+    return due;
+}
+
+/* The last one taken begins the next count. */
+magazine_t *depot_take_spare(depot_t *depot, unsigned class)
+{
+    magazine_t *magazine = NULL;
+    lock_acquire(&depot->lock);
+    if (depot->spare[class] != 0) {
+        magazine = take_locked(depot, class);
+    }
+    if (depot->spare[class] == 0 || magazine == NULL) {
+        depot->spare[class] = depot->count[class];
+    } else {
+        depot->spare[class]--;
+    }
+    lock_release(&depot->lock);
+    return magazine;
+}
+
+void depot_each_block(const magazine_t *full, unsigned class, void (*visit)(void *context, void *block), void *context)
+{
+    for (; full != NULL; full = magazine_next(full)) {
+        for (unsigned i = 0; i < magazine_capacity(class); i++) {
+            visit(context, full->slot[MAGAZINE_SLOTS - i]);
+        }
+    }
+}

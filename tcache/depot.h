@@ -1,0 +1,43 @@
+/*
+ * depot.h: an arena's stock of full magazines. One is put or taken whole, O(1), without touching a block,
+ * so that what one thread frees another allocates at the price of a lock for every 63 blocks. Bounded in
+ * bytes for each class; what was not needed between two decays goes home. Lock rank depot.
+ */
+#ifndef ARENA_DEPOT_H
+#define ARENA_DEPOT_H
+
+#include "../arena/heap.h"
+#include "magazine.h"
+
+typedef struct depot {
+    lock_t lock;
+    /* guarded by lock */
+    magazine_t *full[CLASSES + 1];
+    uint32_t count[CLASSES + 1];
+    uint32_t spare[CLASSES + 1]; /* least count since the last decay */
+    uint64_t decayed_ms;
+} depot_t;
+
+/* The arena's, or NULL as long as one thread alone uses it. */
+INLINE depot_t *depot_of(const arena_t *arena)
+{
+    return atomic_load_explicit(&arena->depot, memory_order_acquire);
+}
+
+/* NULL: no memory. */
+HIDDEN depot_t *depot_create(void);
+
+/* False: it holds enough of the class. */
+HIDDEN bool depot_put(depot_t *depot, unsigned class, magazine_t *magazine);
+
+/* A full magazine, or NULL. */
+HIDDEN magazine_t *depot_take(depot_t *depot, unsigned class);
+
+/* A magazine that was not needed for PURGE_DELAY_MS, or NULL; begins a new count when `begin`. */
+HIDDEN bool depot_decay_is_due(depot_t *depot, uint64_t now_ms);
+HIDDEN magazine_t *depot_take_spare(depot_t *depot, unsigned class);
+
+/* Visits the blocks of a chain of full magazines. */
+HIDDEN void depot_each_block(const magazine_t *full, unsigned class, void (*visit)(void *context, void *block), void *context);
+
+#endif

@@ -1,0 +1,118 @@
+/*
+ * fast.c: arena_alloc and arena_free, when the thread's cache serves them. Everything else is a tail call.
+ *
+ * Nothing here may be inlined into, or push registers for, a slow path: a hit is some 20 instructions
+ * for an allocation and some 30 for a free (bench/instructions counts them).
+ */
+#include "../arena/alloc.h"
+#include "../arena/chunk.h"
+#include "tcache.h"
+
+/* A request above the small classes: the class takes a bit scan. */
+static NOINLINE void *alloc_medium(arena_t *arena, size_t size)
+{
+    thread_t *thread = &thread_self;
+    const table_slot_t *slot = table_slot(thread, arena);
+    if (UNLIKELY(size > CLASS_MAX)) {
+        return alloc_public(arena, size);
+    }
+    cache_enter(thread);
+    if (UNLIKELY(atomic_load_explicit(&slot->key, memory_order_relaxed) != arena)) {
+        return cache_alloc_miss(thread, arena, size);
+    }
+    cache_t *cache = slot->cache;
+    unsigned class = sizeclass_of(size);
+    void **top = cache->top[class];
+    void *block = *top;
+    if (UNLIKELY(block == NULL)) {
+        return cache_alloc_miss(thread, arena, size);
+    }
+    cache->top[class] = top - 1;
+    if (UNLIKELY(--cache->until_tick == 0)) {
+        return cache_alloc_tick(thread, cache, class, block);
+    }
+    cache_leave(thread);
+    return block;
+}
+
+void *arena_alloc(arena_t *arena, size_t size)
+{
+    if (UNLIKELY(size > SLAB_MAX)) {
+        return alloc_medium(arena, size);
+    }
+    unsigned class = sizeclass_small[size];
+    thread_t *thread = &thread_self;
+    const table_slot_t *slot = table_slot(thread, arena);
+    cache_enter(thread);
+    if (UNLIKELY(atomic_load_explicit(&slot->key, memory_order_relaxed) != arena)) {
+        return cache_alloc_miss(thread, arena, size);
+    }
+    cache_t *cache = slot->cache;
+    void **top = cache->top[class];
+    void *block = *top;
+    if (UNLIKELY(block == NULL)) {
+        return cache_carve(thread, cache, class);
+    }
+    cache->top[class] = top - 1;
+    if (UNLIKELY(--cache->until_tick == 0)) {
+        return cache_alloc_tick(thread, cache, class, block);
+    }
+    cache_leave(thread);
+    return block;
+}
+
+/* Puts a block of a known class into the loaded magazine. */
+INLINE void push(thread_t *thread, arena_t *arena, cache_t *cache, unsigned class, void *block)
+{
+    void **top = cache->top[class];
+    if (UNLIKELY(*top == block)) { /* freed twice in a row */
+        cache_free_other(thread, arena, block);
+        return;
+    }
+    if (UNLIKELY(magazine_top_is_full(top))) {
+        cache_free_full(thread, cache, class, block);
+        return;
+    }
+    top[1] = block;
+    cache->top[class] = top + 1;
+    cache_leave(thread);
+}
+
+/* A block that is not in a slab: its header tells the class, if it is a header at all. */
+static NOINLINE void free_chunk(thread_t *thread, arena_t *arena, cache_t *cache, void *block)
+{
+    unsigned low = (unsigned)((uintptr_t)block & (GRANULE - 1));
+    if (UNLIKELY(low == 0 || low % 8 != 0)) { /* the word before it may not be readable, or not be one */
+        cache_free_other(thread, arena, block);
+        return;
+    }
+    unsigned class = chunk_class_of(block, chunk_header(chunk_of(block)));
+    if (UNLIKELY(class > CLASSES || class == 0)) {
+        cache_free_other(thread, arena, block);
+        return;
+    }
+    push(thread, arena, cache, class, block);
+}
+
+void arena_free(arena_t *arena, void *block)
+{
+    uint32_t entry = pagemap_entry(block);
+    thread_t *thread = &thread_self;
+    const table_slot_t *slot = table_slot(thread, arena);
+    cache_enter(thread);
+    if (UNLIKELY(atomic_load_explicit(&slot->key, memory_order_relaxed) != arena)) {
+        cache_free_other(thread, arena, block);
+        return;
+    }
+    cache_t *cache = slot->cache;
+    uint32_t kind = entry ^ cache->tag;
+    if (UNLIKELY(kind > SLAB_CLASSES)) {
+        if (LIKELY(kind == KIND_CHUNKS)) {
+            free_chunk(thread, arena, cache, block);
+            return;
+        }
+        cache_free_other(thread, arena, block);
+        return;
+    }
+    push(thread, arena, cache, kind, block);
+}

@@ -1,0 +1,289 @@
+/*
+ * revoke.c: reaching the caches of other threads, threads that sleep included: what cachehook.h promises.
+ *
+ * All of it under the registry lock, so that threads and caches neither come nor go. If membarrier is
+ * missing, or fails later (a seccomp filter), other threads' caches are skipped and stats says so.
+ */
+#include "../arena/alloc.h"
+#include "../arena/cachehook.h"
+#include "../arena/carve.h"
+#include "../arena/meta.h"
+#include "../arena/os.h"
+#include "../arena/registry.h"
+#include "depot.h"
+#include "threads.h"
+
+static bool reach_works; /* guarded by the registry lock */
+
+void cachehook_init(void)
+{
+    threads_init();
+    lock_acquire(&registry_lock);
+    reach_works = UNDER_TSAN || os_barrier_register();
+    lock_release(&registry_lock);
+}
+
+static bool is_own(const cache_t *cache)
+{
+    return cache->thread->thread == &thread_self;
+}
+
+/* Spins, then sleeps, until the thread is out of its fast path; false: it did not leave in time. */
+static bool wait_until_idle(thread_t *thread)
+{
+    uint64_t deadline = 0;
+    for (unsigned turn = 0;; turn++) {
+        if (UNDER_TSAN) {
+            uint32_t idle = 0;
+            if (atomic_compare_exchange_strong(&thread->busy, &idle, 1)) {
+                cache_leave(thread);
+                return true;
+            }
+        } else if (atomic_load_explicit(&thread->busy, memory_order_acquire) == 0) {
+            return true;
+        }
+        if (turn < LOCK_SPINS) {
+            cpu_relax();
+            continue;
+        }
+        uint64_t now = os_now_ms();
+        deadline = deadline == 0 ? now + REVOKE_POLL_MS : deadline;
+        if (now > deadline) {
+            return false;
+        }
+        os_sleep_us(50);
+    }
+}
+
+/* First half: mutex held and key gone. */
+static void begin_stop(arena_t *arena)
+{
+    for (cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
+        lock_acquire(&cache->lock);
+        cache->stopped = is_own(cache) || reach_works;
+        if (cache->stopped) {
+            threads_evict(cache);
+        }
+    }
+}
+
+/* Second half, after the barrier. */
+static void end_stop(arena_t *arena)
+{
+    for (cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
+        cache->stopped = is_own(cache) || (cache->stopped && reach_works && wait_until_idle(cache->thread->thread));
+        if (cache->stopped) {
+            lock_acquire(&arena->lock);
+            cache_close_piece_locked(cache);
+            lock_release(&arena->lock);
+        }
+    }
+    lock_acquire(&arena->lock);
+    carve_put_deferred_locked(arena);
+    lock_release(&arena->lock);
+}
+
+static bool has_others(const arena_t *arena)
+{
+    for (const cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
+        if (!is_own(cache)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void barrier(void)
+{
+    if (reach_works && !UNDER_TSAN && !os_barrier_all()) {
+        reach_works = false;
+    }
+}
+
+void cachehook_stop(arena_t *arena)
+{
+    check_debug(lock_is_held(&registry_lock));
+    begin_stop(arena);
+    if (has_others(arena)) {
+        barrier();
+    }
+    end_stop(arena);
+}
+
+void cachehook_resume(arena_t *arena)
+{
+    for (cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
+        cache->stopped = false;
+        lock_release(&cache->lock);
+    }
+}
+
+static void count_block(void *context, void *block)
+{
+    cache_totals_t *totals = context;
+    uint32_t kind = pagemap_entry(block) & 0xff;
+    unsigned class = kind <= SLAB_CLASSES ? kind : chunk_class(chunk_of(block));
+    totals->bytes += class <= CLASSES ? sizeclass_bytes[class] : 0;
+    totals->blocks++;
+}
+
+void cachehook_each_block(arena_t *arena, void (*visit)(void *context, void *block), void *context)
+{
+    for (const cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
+        if (cache->stopped) {
+            cache_each_block(cache, visit, context);
+        }
+    }
+    depot_t *depot = depot_of(arena);
+    if (depot != NULL) {
+        lock_acquire(&depot->lock);
+        for (unsigned class = 1; class <= CLASSES; class ++) {
+            depot_each_block(depot->full[class], class, visit, context);
+        }
+        lock_release(&depot->lock);
+    }
+}
+
+void cachehook_count(arena_t *arena, cache_totals_t *totals)
+{
+    *totals = (cache_totals_t){0};
+    for (const cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
+        totals->caches++;
+        totals->skipped += !cache->stopped;
+        totals->allocations += cache->stopped ? cache_allocations(cache) : 0;
+    }
+    cachehook_each_block(arena, count_block, totals);
+}
+
+/* A full magazine's blocks go home; the magazine too. */
+static void drain_depot(arena_t *arena)
+{
+    depot_t *depot = depot_of(arena);
+    for (unsigned class = 1; depot != NULL && class <= CLASSES; class ++) {
+        magazine_t *magazine;
+        while ((magazine = depot_take(depot, class)) != NULL) {
+            size_t count;
+            void *culprit;
+            void **blocks = magazine_blocks(magazine_load_full(magazine, class), class, &count);
+            alloc_drain(arena, blocks, count, &culprit);
+            meta_free(magazine);
+        }
+    }
+}
+
+void cachehook_drain_stopped(arena_t *arena)
+{
+    void *culprit = NULL;
+    for (cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
+        if (cache->stopped) {
+            cache_drain(cache, &culprit);
+        }
+    }
+    drain_depot(arena);
+}
+
+void cachehook_reclaim(arena_t *arena, bool all)
+{
+    if (!arena->cached) {
+        return;
+    }
+    lock_acquire(&registry_lock);
+    if (all) {
+        cachehook_stop(arena);
+        cachehook_drain_stopped(arena);
+        cachehook_resume(arena);
+    } else {
+        drain_depot(arena);
+    }
+    lock_release(&registry_lock);
+}
+
+static void discard_depot(arena_t *arena)
+{
+    depot_t *depot = depot_of(arena);
+    for (unsigned class = 1; depot != NULL && class <= CLASSES; class ++) {
+        magazine_t *magazine;
+        while ((magazine = depot_take(depot, class)) != NULL) {
+            meta_free(magazine);
+        }
+    }
+    meta_free(depot);
+    atomic_store_explicit(&arena->depot, NULL, memory_order_release);
+}
+
+void cachehook_forget(arena_t *arena, bool keep_own)
+{
+    lock_acquire(&registry_lock);
+    for (cache_t *cache = arena->caches, *next; cache != NULL; cache = next) {
+        next = cache->next_in_arena;
+        threads_evict(cache);
+        arena->totals.allocations += cache_allocations(cache); /* no one uses the arena */
+        cache_discard(cache);
+        if (keep_own && is_own(cache)) {
+            cache_init(cache, arena);
+        } else {
+            threads_unlink_cache_locked(cache);
+            threads_recycle_cache_locked(cache);
+        }
+    }
+    discard_depot(arena);
+    lock_release(&registry_lock);
+}
+
+/* One barrier for all arenas. */
+void cachehook_fork_prepare(void)
+{
+    for (arena_t *arena = registry_first_locked(); arena != NULL; arena = arena->next_live) {
+        begin_stop(arena);
+    }
+    barrier();
+    for (arena_t *arena = registry_first_locked(); arena != NULL; arena = arena->next_live) {
+        end_stop(arena);
+    }
+}
+
+void cachehook_fork_lock_depots(void (*act)(lock_t *lock))
+{
+    for (arena_t *arena = registry_first_locked(); arena != NULL; arena = arena->next_live) {
+        if (depot_of(arena) != NULL) {
+            act(&depot_of(arena)->lock);
+        }
+    }
+}
+
+void cachehook_fork_parent(void)
+{
+    for (arena_t *arena = registry_first_locked(); arena != NULL; arena = arena->next_live) {
+        cachehook_resume(arena);
+    }
+}
+
+/* What the threads that are no more had cached goes home; what could not be stopped is abandoned as it is. */
+static void adopt_orphans(arena_t *arena)
+{
+    for (cache_t *cache = arena->caches, *next; cache != NULL; cache = next) {
+        next = cache->next_in_arena;
+        lock_reinit_in_child(&cache->lock);
+        if (!is_own(cache)) {
+            void *culprit = NULL;
+            if (cache->stopped) {
+                cache_drain(cache, &culprit);
+                arena->totals.allocations += cache_allocations(cache);
+            }
+            threads_unlink_cache_locked(cache);
+            if (cache->stopped) {
+                threads_recycle_cache_locked(cache);
+            }
+        }
+        cache->stopped = false;
+    }
+}
+
+void cachehook_fork_child(void)
+{
+    reach_works = reach_works && (UNDER_TSAN || os_barrier_register());
+    for (arena_t *arena = registry_first_locked(); arena != NULL; arena = arena->next_live) {
+        adopt_orphans(arena);
+    }
+    threads_forget_others_locked();
+}

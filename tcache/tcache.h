@@ -1,0 +1,134 @@
+/*
+ * tcache.h: what a thread does without a lock: its table of caches, the caches, and the asymmetric lock
+ * that lets another thread reach them.
+ *
+ * The asymmetric lock. A thread's `busy` covers all its caches; the key of a table slot doubles as the
+ * permission to use the cache behind it.
+ *
+ *   owner:   busy = 1 (relaxed) | signal fence | key == arena? | use the cache | busy = 0 (release)
+ *   revoker: holds the cache's mutex | key = 0 | membarrier | wait for busy == 0 (acquire)
+ *
+ * membarrier makes every running thread pass a full barrier: an owner that loaded the old key has its
+ * store of busy visible to the revoker, and an owner that stores busy later loads key 0. The owner that
+ * finds key 0 leaves, takes the cache's mutex and so waits for the revoker; it alone sets the key again,
+ * under that mutex. The owner pays two plain stores and the compare that it needs anyway.
+ *
+ * Under ThreadSanitizer, which does not know membarrier, busy is a real lock that both sides take: same
+ * functions, same callers. tests/model/asymmetric.c explores every interleaving of the shipped protocol.
+ *
+ * Only the fast paths and the carving of a piece are inside; a miss leaves first, then takes the mutex.
+ */
+#ifndef ARENA_TCACHE_H
+#define ARENA_TCACHE_H
+
+#include "../arena/check.h"
+#include "../arena/heap.h"
+#include "magazine.h"
+
+struct thread_record;
+
+typedef struct cache {
+    /* owner, inside busy or under lock; a revoker after stopping it */
+    void **top[CLASSES + 1];
+    uint32_t tag;        /* of the arena, for the compare with page-map entries */
+    uint32_t until_tick; /* allocations before the slow path looks at the clock */
+    uint64_t ticks;
+    struct chunk *piece; /* OPEN chunk that young blocks are carved from, or NULL */
+    size_t piece_bytes;
+    uint16_t carve_left[SLAB_CLASSES + 1]; /* blocks of a class before it asks the arena about slabs */
+    uint16_t carved[SLAB_CLASSES + 1];     /* blocks that the arena has not counted yet */
+
+    /* under lock, or stopped */
+    lock_t lock;
+    magazine_t *full[CLASSES + 1]; /* chain of full magazines behind the loaded one */
+    uint8_t full_count[CLASSES + 1];
+    uint8_t fill[CLASSES + 1]; /* blocks that the next refill asks for */
+    uint64_t used[2];          /* classes whose bin is not the dummy, or that have full magazines */
+    magazine_t *spare;         /* empty ones */
+    unsigned spare_count;
+    size_t next_piece_bytes;
+    bool stopped;
+
+    /* guarded by the registry lock */
+    arena_t *arena;
+    struct thread_record *thread;
+    struct cache *next_in_arena, *previous_in_arena;
+    struct cache *next_in_hash;
+} cache_t;
+
+typedef struct {
+    _Atomic(arena_t *) key; /* relaxed; see above. 0: nobody's */
+    cache_t *cache;
+} table_slot_t;
+
+/* Thread-local: small, because room for it is scarce in libraries loaded late. */
+typedef struct {
+    _Atomic uint32_t busy; /* pairs with wait_until_idle in revoke.c */
+    bool gone;             /* this thread's exit has begun: no more caches */
+    struct thread_record *record;
+    table_slot_t table[TABLE_SLOTS];
+} thread_t;
+
+/* What others need of a thread; linked while it lives. Guarded by the registry lock. */
+typedef struct thread_record {
+    struct thread_record *next, *previous;
+    thread_t *thread;
+    cache_t *hash[CACHE_HASH];
+    unsigned caches;
+    unsigned next_victim; /* bucket from which the next surplus cache goes */
+} thread_record_t;
+
+extern HIDDEN _Thread_local thread_t thread_self;
+
+_Static_assert(sizeof(table_slot_t) == 16 || UINTPTR_MAX <= 0xffffffffu, "a handle's low byte is a slot's offset");
+
+/* Bits 4 to 7 of a handle are its slot (registry.c); slot 0 is never an arena's, so that NULL misses. */
+INLINE table_slot_t *table_slot(thread_t *thread, const arena_t *arena)
+{
+    return (table_slot_t *)((char *)thread->table + ((uintptr_t)arena & 0xf0) / 16 * sizeof(table_slot_t));
+}
+
+INLINE void cache_enter(thread_t *thread)
+{
+    if (UNDER_TSAN) {
+        uint32_t idle = 0;
+        while (!atomic_compare_exchange_weak_explicit(&thread->busy, &idle, 1, memory_order_acquire,
+                                                      memory_order_relaxed)) {
+            idle = 0;
+            cpu_relax();
+        }
+        return;
+    }
+    atomic_store_explicit(&thread->busy, 1, memory_order_relaxed);
+    atomic_signal_fence(memory_order_seq_cst);
+}
+
+INLINE void cache_leave(thread_t *thread)
+{
+    atomic_store_explicit(&thread->busy, 0, memory_order_release);
+}
+
+/* The calling thread's cache of the arena, made if need be and put into its table; NULL: it gets none. */
+HIDDEN cache_t *thread_cache(arena_t *arena);
+
+/* Slow paths; all are called inside and leave. */
+HIDDEN void *cache_carve(thread_t *thread, cache_t *cache, unsigned class);
+HIDDEN void *cache_alloc_miss(thread_t *thread, arena_t *arena, size_t size);
+HIDDEN void *cache_alloc_tick(thread_t *thread, cache_t *cache, unsigned class, void *block);
+HIDDEN void cache_free_full(thread_t *thread, cache_t *cache, unsigned class, void *block);
+HIDDEN void cache_free_other(thread_t *thread, arena_t *arena, void *block);
+
+/* The cache's mutex is held, and it is the caller's own or stopped. */
+HIDDEN void cache_close_piece_locked(cache_t *cache); /* and the arena's mutex */
+HIDDEN misuse_t cache_drain(cache_t *cache, void **culprit);
+HIDDEN void cache_discard(cache_t *cache);
+HIDDEN void cache_each_block(const cache_t *cache, void (*visit)(void *context, void *block), void *context);
+HIDDEN void cache_init(cache_t *cache, arena_t *arena);
+
+/* Allocations made from this cache since cache_init. */
+INLINE uint64_t cache_allocations(const cache_t *cache)
+{
+    return cache->ticks * TICK_ALLOCATIONS + (TICK_ALLOCATIONS - cache->until_tick);
+}
+
+#endif

@@ -1,0 +1,260 @@
+/*
+ * thread.c: a thread's record and its caches: made at first use, found again after a miss in the table,
+ * given up at thread exit. A thread has at most CACHES_MAX caches; beyond that the next bucket's go home.
+ */
+#include "../arena/alloc.h"
+#include "../arena/cachehook.h"
+#include "../arena/meta.h"
+#include "../arena/os.h"
+#include "../arena/registry.h"
+#include "depot.h"
+#include "threads.h"
+#include "tcache.h"
+
+#include <pthread.h>
+#include <string.h>
+
+enum { CACHES_MAX = 256 };
+
+_Thread_local thread_t thread_self = {.table = {{.key = (arena_t *)1}}}; /* slot 0: NULL is no arena */
+
+/* guarded by the registry lock */
+thread_record_t *threads_first;
+static cache_t *free_caches;
+static pthread_key_t exit_key;
+static bool exit_key_works;
+
+static void link_record(thread_record_t *record)
+{
+    record->previous = NULL;
+    record->next = threads_first;
+    if (record->next != NULL) {
+        record->next->previous = record;
+    }
+    threads_first = record;
+}
+
+static void unlink_record(thread_record_t *record)
+{
+    if (record->next != NULL) {
+        record->next->previous = record->previous;
+    }
+    if (record->previous != NULL) {
+        record->previous->next = record->next;
+    } else {
+        threads_first = record->next;
+    }
+}
+
+/* Registers the calling thread; false: no memory, or it is exiting. */
+static bool register_self_locked(thread_t *self)
+{
+    if (self->record != NULL) {
+        return true;
+    }
+    if (self->gone || !exit_key_works) {
+        return false;
+    }
+    thread_record_t *record = meta_calloc(sizeof *record);
+    if (record == NULL || pthread_setspecific(exit_key, record) != 0) {
+        meta_free(record);
+        return false;
+    }
+    record->thread = self;
+    self->record = record;
+    link_record(record);
+    return true;
+}
+
+static unsigned bucket_of(const arena_t *arena)
+{
+    return arena->index % CACHE_HASH;
+}
+
+void threads_unlink_cache_locked(cache_t *cache)
+{
+    cache_t **link = &cache->thread->hash[bucket_of(cache->arena)];
+    while (*link != cache) {
+        link = &(*link)->next_in_hash;
+    }
+    *link = cache->next_in_hash;
+    cache->thread->caches--;
+    if (cache->next_in_arena != NULL) {
+        cache->next_in_arena->previous_in_arena = cache->previous_in_arena;
+    }
+    if (cache->previous_in_arena != NULL) {
+        cache->previous_in_arena->next_in_arena = cache->next_in_arena;
+    } else {
+        cache->arena->caches = cache->next_in_arena;
+    }
+    cache->arena->cache_count--;
+}
+
+void threads_evict(const cache_t *cache)
+{
+    table_slot_t *slot = table_slot(cache->thread->thread, cache->arena);
+    if (atomic_load_explicit(&slot->key, memory_order_relaxed) == cache->arena) {
+        atomic_store_explicit(&slot->key, NULL, memory_order_relaxed);
+    }
+}
+
+void threads_recycle_cache_locked(cache_t *cache)
+{
+    cache->next_in_arena = free_caches;
+    free_caches = cache;
+}
+
+/* The cache's blocks go home, then it is nobody's. Its thread is the caller, or ends. */
+static void give_up_cache_locked(cache_t *cache)
+{
+    arena_t *arena = cache->arena;
+    void *culprit = NULL;
+    lock_acquire(&cache->lock);
+    threads_evict(cache);
+    lock_acquire(&arena->lock);
+    cache_close_piece_locked(cache);
+    arena->totals.allocations += cache_allocations(cache);
+    lock_release(&arena->lock);
+    misuse_t wrong = cache_drain(cache, &culprit);
+    lock_release(&cache->lock);
+    threads_unlink_cache_locked(cache);
+    threads_recycle_cache_locked(cache);
+    if (wrong != MISUSE_NONE) {
+        lock_release(&registry_lock);
+        misuse(wrong, arena, culprit);
+    }
+}
+
+static cache_t *new_cache(void)
+{
+    cache_t *cache = free_caches;
+    if (cache != NULL) {
+        free_caches = cache->next_in_arena;
+        return cache;
+    }
+    cache = meta_calloc(sizeof *cache);
+    if (cache == NULL) {
+        return NULL;
+    }
+    lock_init(&cache->lock, RANK_CACHE, false);
+    for (unsigned class = 0; class <= CLASSES; class ++) {
+        cache->top[class] = magazine_top_of_dummy();
+    }
+    return cache;
+}
+
+static void make_room_locked(thread_record_t *record)
+{
+    while (record->caches >= CACHES_MAX) {
+        cache_t *victim = record->hash[record->next_victim++ % CACHE_HASH];
+        if (victim != NULL) {
+            give_up_cache_locked(victim);
+        }
+    }
+}
+
+static cache_t *create_locked(thread_record_t *record, arena_t *arena)
+{
+    make_room_locked(record);
+    if (depot_of(arena) == NULL && arena->cache_count == 1) {
+        atomic_store_explicit(&arena->depot, depot_create(), memory_order_release); /* a second thread: now there is whom to exchange with */
+    }
+    cache_t *cache = new_cache();
+    if (cache == NULL) {
+        return NULL;
+    }
+    cache_init(cache, arena);
+    cache->thread = record;
+    cache->next_in_hash = record->hash[bucket_of(arena)];
+    record->hash[bucket_of(arena)] = cache;
+    record->caches++;
+    cache->previous_in_arena = NULL;
+    cache->next_in_arena = arena->caches;
+    if (cache->next_in_arena != NULL) {
+        cache->next_in_arena->previous_in_arena = cache;
+    }
+    arena->caches = cache;
+    arena->cache_count++;
+    return cache;
+}
+
+cache_t *thread_cache(arena_t *arena)
+{
+    thread_t *self = &thread_self;
+    table_slot_t *slot = table_slot(self, arena);
+    if (atomic_load_explicit(&slot->key, memory_order_relaxed) == arena) {
+        return slot->cache; /* its own, and the arena is in use: it cannot go away */
+    }
+    if (!atomic_load_explicit(&arena->alive, memory_order_relaxed)) {
+        return NULL;
+    }
+    cache_t *cache = NULL;
+    lock_acquire(&registry_lock);
+    if (register_self_locked(self)) {
+        cache = self->record->hash[bucket_of(arena)];
+        while (cache != NULL && cache->arena != arena) {
+            cache = cache->next_in_hash;
+        }
+        cache = cache != NULL ? cache : create_locked(self->record, arena);
+    }
+    lock_release(&registry_lock);
+    if (cache != NULL) {
+        lock_acquire(&cache->lock); /* waits for a revoker */
+        slot->cache = cache;
+        atomic_store_explicit(&slot->key, arena, memory_order_relaxed);
+        lock_release(&cache->lock);
+    }
+    return cache;
+}
+
+static void give_up_all_locked(thread_record_t *record)
+{
+    for (unsigned bucket = 0; bucket < CACHE_HASH; bucket++) {
+        while (record->hash[bucket] != NULL) {
+            give_up_cache_locked(record->hash[bucket]);
+        }
+    }
+}
+
+/* pthread_key destructor. What other destructors free afterwards takes the arena's mutex. */
+static void thread_exit(void *argument)
+{
+    thread_record_t *record = argument;
+    lock_acquire(&registry_lock);
+    give_up_all_locked(record);
+    unlink_record(record);
+    record->thread->gone = true;
+    record->thread->record = NULL;
+    lock_release(&registry_lock);
+    meta_free(record);
+}
+
+void arena_thread_flush(void)
+{
+    thread_t *self = &thread_self;
+    lock_acquire(&registry_lock);
+    if (self->record != NULL) {
+        give_up_all_locked(self->record);
+    }
+    lock_release(&registry_lock);
+}
+
+void threads_forget_others_locked(void)
+{
+    thread_record_t *own = thread_self.record;
+    for (thread_record_t *record = threads_first, *next; record != NULL; record = next) {
+        next = record->next;
+        if (record != own) {
+            meta_free(record);
+        }
+    }
+    threads_first = own;
+    if (own != NULL) {
+        own->next = own->previous = NULL;
+    }
+}
+
+void threads_init(void)
+{
+    exit_key_works = pthread_key_create(&exit_key, thread_exit) == 0;
+}
