@@ -13,8 +13,9 @@
  *  3. Before that its words are merged into the shards. A shard is an arena, a mutex and a table of the
  *     terms whose hash selects it. A term has postings (document, how often, where) and one string of
  *     positions, as varints of their differences; both grow by realloc, whichever thread adds to them.
- *  4. At the end of the build postings are sorted by document and cut to size; then queries are answered
- *     over all shards: documents that have all words, or the exact "phrase in quotes".
+ *  4. At the end of the build postings are sorted by document and cut to size, and what is free is trimmed.
+ *     Then queries are answered over all shards: documents that have all words, or the exact "phrase in
+ *     quotes".
  *  5. The arenas are dropped, one after the other.
  *
  * With --malloc the same code allocates by malloc. What dropping an arena does in one call is then freeing
@@ -1133,6 +1134,7 @@ typedef enum {
     LIST_SECONDS,
     BUILD_SECONDS,
     SORT_SECONDS,
+    TRIM_SECONDS,
     BUILD_RATE,
     QUERY_SECONDS,
     DROP_SECONDS,
@@ -1141,10 +1143,12 @@ typedef enum {
     FAULTS,
     RSS_START,
     RSS_BUILT,
+    RSS_SETTLED,
     RSS_PEAK,
     RSS_DROPPED,
     RSS_TRIMMED,
     MAPPED_BUILT,
+    RESIDENT_BUILT,
     LIVE_BUILT,
     MAPPED_PEAK,
     MAPPED_DROPPED,
@@ -1168,6 +1172,7 @@ static const struct {
     [LIST_SECONDS] = {"list files, s", "list_seconds", 1, 3},
     [BUILD_SECONDS] = {"build, s", "build_seconds", 1, 3},
     [SORT_SECONDS] = {"sort and shrink, s", "sort_seconds", 1, 3},
+    [TRIM_SECONDS] = {"trim the index, s", "trim_seconds", 1, 3},
     [BUILD_RATE] = {"build, MB/s", "build_bytes_per_second", MEGA, 1},
     [QUERY_SECONDS] = {"a query, us", "query_seconds", 1e-6, 1},
     [DROP_SECONDS] = {"drop everything, s", "drop_seconds", 1, 4},
@@ -1176,11 +1181,13 @@ static const struct {
     [FAULTS] = {"page faults", "faults", 1, 0},
     [RSS_START] = {"RSS at start, MB", "rss_start_bytes", MEGA, 1},
     [RSS_BUILT] = {"RSS of the index, MB", "rss_built_bytes", MEGA, 1},
+    [RSS_SETTLED] = {"  when trimmed, MB", "rss_settled_bytes", MEGA, 1},
     [RSS_PEAK] = {"RSS at peak, MB", "rss_peak_bytes", MEGA, 1},
     [RSS_DROPPED] = {"RSS after the drop, MB", "rss_dropped_bytes", MEGA, 1},
-    [RSS_TRIMMED] = {"RSS after a trim, MB", "rss_trimmed_bytes", MEGA, 1},
+    [RSS_TRIMMED] = {"  when trimmed, MB", "rss_trimmed_bytes", MEGA, 1},
     [MAPPED_BUILT] = {"arenas of the index, MB", "mapped_built_bytes", MEGA, 1},
-    [LIVE_BUILT] = {"  of which live, MB", "live_built_bytes", MEGA, 1},
+    [RESIDENT_BUILT] = {"  resident, MB", "resident_built_bytes", MEGA, 1},
+    [LIVE_BUILT] = {"  live, MB", "live_built_bytes", MEGA, 1},
     [MAPPED_PEAK] = {"arenas at peak, MB", "mapped_peak_bytes", MEGA, 1},
     [MAPPED_DROPPED] = {"arenas after the drop, MB", "mapped_dropped_bytes", MEGA, 1},
 };
@@ -1283,6 +1290,15 @@ static void print_json(const char *mode, const report_t *report)
 
 /* ==== one run ==== */
 
+/* Whatever is free goes back to the kernel, in either mode. */
+static void trim(void)
+{
+    arena_trim(NULL, 0);
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}
+
 static bool run_build(index_t *index, char **paths, int count, double *figures)
 {
     double begin = now();
@@ -1297,22 +1313,35 @@ static bool run_build(index_t *index, char **paths, int count, double *figures)
     begin = now();
     good = good && run_threads(index, sort_thread);
     figures[SORT_SECONDS] = now() - begin;
+    figures[RSS_BUILT] = status_bytes("VmRSS");
+
+    begin = now(); /* from here on the index does not change */
+    trim();
+    figures[TRIM_SECONDS] = now() - begin;
+    figures[RSS_SETTLED] = status_bytes("VmRSS");
     if (!good)
         fprintf(stderr, "index: out of memory after %zu of %zu files\n", atomic_load(&index->files_done),
                 index->corpus.count);
     return good;
 }
 
+/* The sum over the arenas of the index, which are all there are between files and queries. */
+static void look_at_arenas(double *figures)
+{
+    arena_stats_t stats;
+    arena_stats(NULL, &stats, sizeof stats);
+    figures[MAPPED_BUILT] = settings.use_malloc ? -1 : (double)stats.mapped_bytes;
+    figures[RESIDENT_BUILT] = settings.use_malloc ? -1 : (double)stats.resident_bytes;
+    figures[LIVE_BUILT] = settings.use_malloc ? -1 : (double)stats.live_bytes;
+    figures[MAPPED_PEAK] = settings.use_malloc ? -1 : (double)stats.peak_mapped_bytes;
+}
+
 /* Figures of the index as it stands, and arena_check() of each arena if wanted. */
 static bool run_look(index_t *index, report_t *report)
 {
-    report->figures[RSS_BUILT] = status_bytes("VmRSS");
     sum_documents(index, report->figures);
     sum_index(index, report);
-    arena_stats_t stats;
-    arena_stats(NULL, &stats, sizeof stats);
-    report->figures[MAPPED_BUILT] = settings.use_malloc ? -1 : (double)stats.mapped_bytes;
-    report->figures[LIVE_BUILT] = settings.use_malloc ? -1 : (double)stats.live_bytes;
+    look_at_arenas(report->figures);
     for (size_t i = 0; settings.check && !settings.use_malloc && i < index->shard_count; i++) {
         if (arena_check(index->shards[i].heap.arena) == 0)
             continue;
@@ -1376,11 +1405,7 @@ static void run_drop(index_t *index, double *figures)
     arena_stats_t stats;
     arena_stats(NULL, &stats, sizeof stats);
     figures[MAPPED_DROPPED] = settings.use_malloc ? -1 : (double)stats.mapped_bytes;
-    figures[MAPPED_PEAK] = settings.use_malloc ? -1 : (double)stats.peak_mapped_bytes;
-    arena_trim(NULL, 0);
-#ifdef __GLIBC__
-    malloc_trim(0);
-#endif
+    trim();
     figures[RSS_TRIMMED] = status_bytes("VmRSS");
 }
 

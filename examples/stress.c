@@ -31,7 +31,7 @@ enum {
     SLOTS = 2048,        /* of blocks */
     ARENA_SLOTS = 16,    /* of private arenas */
     PRIVATE_BLOCKS = 64, /* at most, in each of those */
-    BATCH = 40,
+    BATCH = 1000,
     BUFFER_BYTES = 1 << 20,
     SABOTAGE_AFTER = 500 /* operations of the first thread */
 };
@@ -279,7 +279,8 @@ static void use_slot(thread_t *self)
 
 static void use_batch(thread_t *self)
 {
-    size_t index = below(self, SHARED_ARENAS), size = below(self, 600), wanted = 1 + below(self, BATCH);
+    size_t index = below(self, SHARED_ARENAS), wanted = 1 + below(self, BATCH);
+    size_t size = below(self, below(self, 2) == 0 ? 40 : 600);
     void *blocks[BATCH];
     item_t items[BATCH];
     size_t count = arena_alloc_batch(shared[index], size, wanted, blocks);
@@ -289,7 +290,15 @@ static void use_batch(thread_t *self)
         items[i] = adopt(self, index, blocks[i], size, natural_alignment(index, size));
     }
     for (size_t i = 0; i < count; i++) {
-        verify(&items[i], items[i].size);
+        size_t j = below(self, count);
+        if (items[j].arena == NULL)
+            continue;
+        release(self, &items[j]); /* some one by one and out of order */
+        blocks[j] = NULL;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (items[i].arena != NULL)
+            verify(&items[i], items[i].size);
     }
     arena_free_batch(shared[index], blocks, count);
 }
@@ -417,7 +426,7 @@ static void sabotage(void)
 static void operate(thread_t *self)
 {
     size_t choice = below(self, 1000);
-    if (choice < 950)
+    if (choice < 977)
         use_slot(self);
     else if (choice < 985)
         use_batch(self);
