@@ -1,4 +1,4 @@
-/* expect: libarena: double free: block 0x..., arena "test" */
+/* expect: libarena: not a block of this library: block 0x..., arena "test" */
 #include "arena.h"
 
 int main(void)

@@ -150,7 +150,7 @@ static void *allocate_elsewhere(void *context)
 
 static void work_on(work_t *work, size_t largest)
 {
-    static const size_t sizes[] = {0, 16, 100, 1000, 5000, 30000, 100000, 300000, 3 * MIB};
+    static const size_t sizes[] = {0, 16, 100, 1000, 5000, 30000, 100000, 300000};
     void *batch[100];
     pthread_t thread;
     size_t walked = 0;
@@ -235,14 +235,14 @@ static void run_one(const arena_options_t *options, size_t largest)
 
 static void run_all(void)
 {
-    run_one(NULL, 3 * MIB);
-    run_one(&(arena_options_t){.flags = ARENA_NO_SLABS | ARENA_NO_CACHE | ARENA_PREFAULT}, 300000);
-    run_one(&(arena_options_t){.source = ARENA_SOURCE_SBRK}, 300000);
+    run_one(NULL, 300000);
+    run_one(&(arena_options_t){.flags = ARENA_NO_SLABS | ARENA_NO_CACHE | ARENA_PREFAULT}, 30000);
+    run_one(&(arena_options_t){.source = ARENA_SOURCE_SBRK}, 100000);
     run_one(&(arena_options_t){.source = ARENA_SOURCE_BUFFER, .buffer = buffer, .buffer_bytes = MIB}, 16000);
-    run_one(&(arena_options_t){.source = ARENA_SOURCE_HOOKS, .hooks = book_hooks(&book)}, 300000);
-    run_one(&(arena_options_t){.flags = ARENA_CHECKED | ARENA_HUGE_PAGES, .fit = ARENA_FIT_FIRST}, 300000);
+    run_one(&(arena_options_t){.source = ARENA_SOURCE_HOOKS, .hooks = book_hooks(&book)}, 100000);
+    run_one(&(arena_options_t){.flags = ARENA_CHECKED | ARENA_HUGE_PAGES, .fit = ARENA_FIT_FIRST}, 100000);
     /* And once more, with what destroyed arenas have left in the process. */
-    run_one(NULL, 3 * MIB);
+    run_one(NULL, 300000);
     must(stats_of(NULL).arenas == 0);
     must(book.held == 0 || (plan & GIVE));
 }

@@ -353,8 +353,9 @@ static void trim_purges_pages_between_live_blocks(void **state)
             arena_free(arena, blocks[i]);
         else
             fill(blocks[i], 500, i), kept++;
-    assert_true(arena_trim(arena, 0) >= 40 * MIB);
+    assert_true(arena_trim(arena, 0) > 0);
     arena_stats_t stats = stats_of(arena);
+    assert_true(stats.purged_bytes >= 40 * MIB);
     assert_true(stats.resident_bytes <= kept * 4096 * 2 + MIB);
     for (size_t i = 0; i < 100000; i += 200)
         assert_true(holds(blocks[i], 500, i));
@@ -365,6 +366,7 @@ static void trim_purges_pages_between_live_blocks(void **state)
 static void trim_of_the_process_reaches_every_arena_and_the_stock(void **state)
 {
     arena_t *arenas[5];
+    size_t mapped = stats_of(NULL).mapped_bytes;
 
     (void)state;
     for (size_t i = 0; i < 5; i++) {
@@ -377,7 +379,7 @@ static void trim_of_the_process_reaches_every_arena_and_the_stock(void **state)
     assert_true(arena_trim(NULL, 0) > 0);
     arena_stats_t stats = stats_of(NULL);
     assert_int_equal(stats.stock_bytes, 0);
-    assert_true(stats.mapped_bytes <= 5 * 128 * KIB);
+    assert_true(stats.mapped_bytes <= mapped + 4 * 128 * KIB);
     for (size_t i = 0; i < 4; i++)
         arena_destroy(arenas[i]);
 }

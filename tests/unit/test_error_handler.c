@@ -97,7 +97,7 @@ static bool misuse_in_way(int way, void *live, void *freed)
         arena_free(arena, (char *)live + 16);
         return true;
     case 3:
-        arena_free_sized(arena, live, 1 << 20);
+        arena_free_sized(arena, live, 1 << 25);
         return true;
     case 4:
         used = arena_realloc(arena, freed, 200) != NULL;
