@@ -9,6 +9,7 @@
 #include "run.h"
 #include "slab.h"
 #include "stock.h"
+#include "survey.h"
 #include "tiny.h"
 
 #include <errno.h>
@@ -136,6 +137,17 @@ static bool is_large(const arena_t *arena, const want_t *want)
     return want->request >= arena->large_threshold || want->alignment >= GRANULE;
 }
 
+/* A chunk for what should be a large block has the usable size of one: arena_good_size told so. */
+static want_t want_as_chunk(const arena_t *arena, const want_t *want)
+{
+    size_t usable = large_good_size(arena, want->request);
+    want_t chunk = make_want(arena, usable, want->alignment);
+    chunk.mark += (unsigned)(chunk.chunk - CHUNK_HEADER - usable) / 8;
+    chunk.counts = want->counts;
+    return chunk;
+}
+
+/* Of a request that no class serves, the other kind is tried when its own has no room. */
 static void *take_any(arena_t *arena, const want_t *want, bool *zero)
 {
     lock_acquire(&arena->lock);
@@ -144,6 +156,8 @@ static void *take_any(arena_t *arena, const want_t *want, bool *zero)
     lock_release(&arena->lock);
     if (large) {
         block = large_alloc(arena, want->request, want->alignment, zero);
+        want_t chunk = want_as_chunk(arena, want);
+        return block != NULL ? block : grow_and_take(arena, &chunk, zero);
     }
     return block != NULL ? block : grow_and_take(arena, want, zero);
 }
@@ -191,6 +205,7 @@ void alloc_reclaim(arena_t *arena)
     cachehook_reclaim(arena, !again);
     lock_acquire(&arena->lock);
     slab_release_empty_locked(arena);
+    carve_release_locked(arena);
     lock_release(&arena->lock);
     region_trim(arena, 0);
     stock_trim(0);
@@ -290,6 +305,21 @@ void alloc_unlock(arena_t *arena)
     }
 }
 
+/* What the header alone said of `block` is refined by going over the heap: this is the end anyway. */
+_Noreturn static void report(arena_t *arena, const void *block, misuse_t wrong)
+{
+    if (wrong == MISUSE_INTERIOR || wrong == MISUSE_BROKEN_HEADER) {
+        lock_acquire(&arena->lock);
+        wrong = survey_diagnose_locked(arena, block, wrong);
+        lock_release(&arena->lock);
+    }
+    if (wrong == MISUSE_FOREIGN) {
+        const arena_t *owner = arena_of(block);
+        wrong = owner != NULL && owner != arena ? MISUSE_WRONG_ARENA : wrong;
+    }
+    misuse(wrong, arena, block);
+}
+
 void alloc_free(arena_t *arena, void *block)
 {
     misuse_t wrong;
@@ -301,7 +331,7 @@ void alloc_free(arena_t *arena, void *block)
         alloc_unlock(arena);
     }
     if (UNLIKELY(wrong != MISUSE_NONE)) {
-        misuse(wrong, arena, block);
+        report(arena, block, wrong);
     }
 }
 
@@ -365,7 +395,7 @@ size_t alloc_usable(arena_t *arena, const void *block)
         lock_release(&arena->lock);
     }
     if (UNLIKELY(wrong != MISUSE_NONE)) {
-        misuse(wrong, arena, block);
+        report(arena, block, wrong);
     }
     return usable;
 }
@@ -406,7 +436,7 @@ size_t alloc_good_size(arena_t *arena, size_t request)
     lock_acquire(&arena->lock);
     bool large = is_large(arena, &want);
     lock_release(&arena->lock);
-    return large ? large_good_size(request) : want.chunk - CHUNK_HEADER;
+    return large ? large_good_size(arena, request) : want.chunk - CHUNK_HEADER;
 }
 
 static void check_alive(const arena_t *arena, const void *block)
@@ -465,6 +495,13 @@ size_t alloc_fill(arena_t *arena, unsigned class, void **out, size_t count)
     size_t got = fill_locked(arena, class, out, count);
     lock_release(&arena->lock);
     return got;
+}
+
+void alloc_uncount(arena_t *arena)
+{
+    lock_acquire(&arena->lock);
+    arena->totals.allocations--;
+    lock_release(&arena->lock);
 }
 
 void alloc_tick(arena_t *arena)

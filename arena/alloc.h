@@ -54,6 +54,9 @@ HIDDEN void alloc_tick(arena_t *arena);
 /* Counts blocks that live in chunks towards slabs for their class. */
 HIDDEN bool alloc_wants_slab_locked(arena_t *arena, unsigned class);
 
+/* An allocation that the application never saw. */
+HIDDEN void alloc_uncount(arena_t *arena);
+
 /* Takes what has an owner elsewhere back: depots, caches, empty slabs, free ends. */
 HIDDEN void alloc_reclaim(arena_t *arena);
 

@@ -81,6 +81,7 @@ void *arena_aligned_alloc(arena_t *arena, size_t alignment, size_t size)
             return block;
         }
         arena_free(arena, block);
+        alloc_uncount(arena);
     }
     bool zero = false;
     void *block = alloc_block(arena, size, alignment, &zero);

@@ -87,7 +87,6 @@ static void configure(arena_t *arena, const arena_options_t *options)
     lock_init(&arena->grow, RANK_GROW, single);
     lock_init(&arena->lock, RANK_ARENA, single);
     arena->last_region_id = 0;
-    arena->next_region_bytes = arena->first_region_bytes;
     arena->large_threshold = LARGE_MIN_BYTES;
     arena->totals = (totals_t){0};
     arena->purge_failed = false;

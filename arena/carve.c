@@ -47,7 +47,7 @@ static void split(arena_t *arena, chunk_t *chunk, size_t whole, size_t size, uns
     } else {
         chunk_set_prev_inuse(chunk_at(chunk, whole), true);
     }
-    unsigned pad = class == CHUNK_PLAIN ? (unsigned)(whole - size) / 8 : 0;
+    unsigned pad = chunk_is_plain(class) ? (unsigned)(whole - size) / 8 : 0;
     chunk_set(chunk, class + pad, whole, keep | CHUNK_INUSE);
 }
 
@@ -110,8 +110,9 @@ static bool is_run_head(const chunk_t *chunk)
     return is_aligned(start, GRANULE) && pagemap_tag(granule_of(start))->length == 1;
 }
 
-/* Gives back the whole granules that a free chunk, in its bin, covers; keeps a sentinel on each side. */
-static void release_granules(arena_t *arena, chunk_t *chunk)
+/* Gives back the whole granules that a free chunk, in its bin, covers, if they are enough; keeps a sentinel on
+ * each side. */
+static bool release_granules(arena_t *arena, chunk_t *chunk, size_t enough)
 {
     size_t size = chunk_size(chunk);
     chunk_t *end = chunk_at(chunk, size);
@@ -121,9 +122,9 @@ static void release_granules(arena_t *arena, chunk_t *chunk)
                           : align_up((uintptr_t)chunk + CHUNK_MIN + CHUNK_HEADER, GRANULE);
     uintptr_t to = tail ? (uintptr_t)end + CHUNK_HEADER : align_down((uintptr_t)end - CHUNK_MIN - CHUNK_HEADER, GRANULE);
     bool only = head && tail && arena->totals.chunk_runs == 1;
-    size_t least = head && tail && !only ? GRANULE : CARVE_RELEASE * GRANULE;
+    size_t least = head && tail && !only ? GRANULE : enough;
     if (to <= from || to - from < least) {
-        return;
+        return false;
     }
     granule_t first = granule_of((void *)from);
     uint32_t region = pagemap_tag(first)->region;
@@ -144,6 +145,25 @@ static void release_granules(arena_t *arena, chunk_t *chunk)
     }
     arena->totals.chunk_run_bytes -= to - from;
     run_put_locked(arena, first, (uint32_t)((to - from) >> GRANULE_LOG2), region, KIND_FREE_DIRTY);
+    return true;
+}
+
+static bool is_in_map(const arena_t *arena, const chunk_t *chunk)
+{
+    return arena->sliced && pagemap_entry(chunk) == (arena->tag | KIND_CHUNKS);
+}
+
+void carve_release_locked(arena_t *arena)
+{
+    const chunk_bins_t *bins = &arena->bins;
+    unsigned bin = bin_index(bins, GRANULE / 2);
+    while (bin < bins->levels << bins->steps_log2) {
+        chunk_t *chunk = bins->heads[bin];
+        while (chunk != NULL && !(is_in_map(arena, chunk) && release_granules(arena, chunk, GRANULE))) {
+            chunk = chunk->next;
+        }
+        bin += chunk == NULL; /* a release changes the list: look again */
+    }
 }
 
 static bool is_sound(const chunk_t *chunk)
@@ -192,8 +212,8 @@ misuse_t carve_put_locked(arena_t *arena, chunk_t *chunk)
         chunk = previous;
     }
     insert_free(arena, chunk, size, chunk_header(chunk) & CHUNK_PREV_INUSE);
-    if (size >= GRANULE / 2 && arena->sliced && pagemap_entry(chunk) == (arena->tag | KIND_CHUNKS)) {
-        release_granules(arena, chunk);
+    if (size >= GRANULE / 2 && is_in_map(arena, chunk)) {
+        release_granules(arena, chunk, CARVE_RELEASE * GRANULE);
     }
     return MISUSE_NONE;
 }

@@ -33,6 +33,9 @@ HIDDEN bool carve_resize_locked(arena_t *arena, chunk_t *chunk, size_t size, uns
 /* Adds granules from the free runs so that a chunk of `size` can be carved; false: none there. */
 HIDDEN bool carve_grow_locked(arena_t *arena, size_t size);
 
+/* Gives every granule back that a free chunk covers, the last run's too: for a trim. */
+HIDDEN void carve_release_locked(arena_t *arena);
+
 /* Makes one chunk run of [start, start + bytes), addresses outside the page map. */
 HIDDEN void carve_add_span_locked(arena_t *arena, char *start, size_t bytes, bool zero);
 

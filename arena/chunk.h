@@ -41,6 +41,7 @@ enum {
     CHUNK_MIN = 32,
 
     CHUNK_PLAIN = 0x80,
+    CHUNK_PADS = 8,
     CHUNK_FREE = 0xc0,
     CHUNK_END = 0xc1,
     CHUNK_PIECE = 0xc2,    /* in use and OPEN: see there */
@@ -157,7 +158,7 @@ INLINE size_t chunk_size_for(size_t usable, unsigned quantum)
 
 INLINE bool chunk_is_plain(unsigned class)
 {
-    return class >= CHUNK_PLAIN && class < CHUNK_PLAIN + CHUNK_MIN / 8;
+    return class >= CHUNK_PLAIN && class < CHUNK_PLAIN + CHUNK_PADS;
 }
 
 

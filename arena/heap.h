@@ -115,7 +115,6 @@ struct arena {
     lock_t grow;
     /* guarded by grow */
     uint32_t last_region_id;
-    size_t next_region_bytes;
 
     lock_t lock;
     /* guarded by lock */

@@ -7,9 +7,10 @@
 
 #include <string.h>
 
-size_t large_good_size(size_t request)
+size_t large_good_size(const arena_t *arena, size_t request)
 {
-    return align_up(max_size(request, 1), os_page_bytes());
+    bool keeps = arena->source == ARENA_SOURCE_HOOKS; /* what the hooks do not take back becomes a region */
+    return align_up(max_size(request, 1), keeps ? GRANULE : os_page_bytes());
 }
 
 static void *map_large(arena_t *arena, size_t bytes, size_t alignment, bool *zero)
@@ -77,7 +78,7 @@ static void *alloc_reserved(arena_t *arena, size_t bytes, size_t alignment, bool
 
 void *large_alloc(arena_t *arena, size_t request, size_t alignment, bool *zero)
 {
-    size_t bytes = large_good_size(request);
+    size_t bytes = large_good_size(arena, request);
     if (request > PTRDIFF_MAX - GRANULE || arena->source == ARENA_SOURCE_BUFFER || !region_reserve(arena, bytes)) {
         return NULL;
     }
@@ -128,9 +129,12 @@ misuse_t large_free(arena_t *arena, void *block)
     lock_release(&arena->lock);
     lock_acquire(&arena->grow);
     bool gone = unmap_large(arena, large->start, large->bytes);
+    if (!gone) {
+        region_keep(arena, large->start, large->bytes);
+    }
     lock_release(&arena->grow);
     lock_acquire(&arena->lock);
-    totals->mapped_bytes -= large->bytes; /* what the hooks keep is theirs from here on */
+    totals->mapped_bytes -= gone ? large->bytes : 0;
     totals->purged_bytes += gone ? large->bytes : 0;
     lock_release(&arena->lock);
     meta_free(large);
@@ -177,7 +181,7 @@ static void *remap_reserved(arena_t *arena, void *block, size_t bytes)
 void *large_realloc(arena_t *arena, void *block, size_t request)
 {
     size_t old = large_usable(arena, block);
-    size_t bytes = large_good_size(request);
+    size_t bytes = large_good_size(arena, request);
     if (old == 0 || request > PTRDIFF_MAX - GRANULE || arena->source == ARENA_SOURCE_HOOKS) {
         return NULL;
     }

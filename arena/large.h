@@ -33,6 +33,6 @@ HIDDEN size_t large_usable(arena_t *arena, const void *block);
 HIDDEN void large_release_all(arena_t *arena);
 
 /* What large_alloc rounds a request up to. */
-HIDDEN size_t large_good_size(size_t request);
+HIDDEN size_t large_good_size(const arena_t *arena, size_t request);
 
 #endif

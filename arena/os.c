@@ -174,7 +174,7 @@ uint64_t os_now_ms(void)
 
 bool os_barrier_register(void)
 {
-#if defined(SYS_membarrier) && defined(MEMBARRIER_CMD_PRIVATE_EXPEDITED)
+#if defined(__linux__) && defined(SYS_membarrier)
     int saved = errno;
     bool done = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
     errno = saved;
@@ -186,7 +186,7 @@ bool os_barrier_register(void)
 
 bool os_barrier_all(void)
 {
-#if defined(SYS_membarrier) && defined(MEMBARRIER_CMD_PRIVATE_EXPEDITED)
+#if defined(__linux__) && defined(SYS_membarrier)
     int saved = errno;
     bool done = syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
     errno = saved;

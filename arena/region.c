@@ -195,6 +195,12 @@ static bool adopt_span(arena_t *arena, const span_t *span)
     return true;
 }
 
+bool region_keep(arena_t *arena, void *start, size_t bytes)
+{
+    span_t span = {start, align_down(bytes, GRANULE), 0, KIND_FREE_DIRTY, true};
+    return span.bytes != 0 && adopt_span(arena, &span);
+}
+
 static bool grow_by(arena_t *arena, size_t bytes)
 {
     if (!region_reserve(arena, bytes)) {
@@ -234,19 +240,24 @@ static bool grow_from_stock(arena_t *arena, size_t need, size_t want)
     return done;
 }
 
+/* A quarter of what it has: few calls, and little address space that a limit would miss. */
+static size_t next_region_bytes(arena_t *arena)
+{
+    if (arena->regions == NULL) {
+        return arena->first_region_bytes;
+    }
+    size_t least = max_size(arena->growth_bytes, arena->growth_bytes == 0 ? FIRST_REGION_BYTES : 0);
+    return align_up(max_size(least, min_size(arena->totals.mapped_bytes / 4, REGION_MAX_BYTES)), GRANULE);
+}
+
 bool region_grow_unlocked(arena_t *arena, size_t need)
 {
     if (arena->source == ARENA_SOURCE_BUFFER || need > PTRDIFF_MAX - 2 * GRANULE) {
         return false;
     }
     need = align_up(need, GRANULE);
-    size_t want = max_size(need, arena->next_region_bytes);
-    if (!grow_from_stock(arena, need, want) && !grow_by(arena, want) && (want == need || !grow_by(arena, need))) {
-        return false;
-    }
-    size_t next = max_size(2 * want, arena->growth_bytes);
-    arena->next_region_bytes = min_size(next, max_size(REGION_MAX_BYTES, align_up(arena->growth_bytes, GRANULE)));
-    return true;
+    size_t want = max_size(need, next_region_bytes(arena));
+    return grow_from_stock(arena, need, want) || grow_by(arena, want) || (want > need && grow_by(arena, need));
 }
 
 void region_add_buffer(arena_t *arena, region_t *region, char *start, size_t bytes)
@@ -353,35 +364,42 @@ static size_t drop_dirty(arena_t *arena, granule_t first, uint32_t length, const
 
 enum { BATCH = 1024 }; /* granules that one step works on: 64 MiB */
 
+/* Which granules one step takes: up to `most` at one end of the free run that begins at `run`. */
+typedef struct {
+    granule_t run;
+    uint32_t most;
+    bool front;
+} batch_t;
+
 /*
- * Takes up to BATCH granules of the free run at `first` out of the bins, marked BUSY, and notes which
- * were dirty. They are its last ones, so that a tail stays a tail.
+ * Takes them out of the bins, marked BUSY, and notes which were dirty. *count: how many; returns the first.
  */
-static granule_t take_batch(arena_t *arena, granule_t first, uint32_t *length, bool *dirty)
+static granule_t take_batch(arena_t *arena, batch_t batch, uint32_t *count, bool *dirty)
 {
-    uint32_t whole = run_remove_locked(arena, first);
-    uint32_t region = pagemap_tag(first)->region;
-    uint32_t count = whole > BATCH ? BATCH : whole;
-    if (whole > count) {
-        run_restore_locked(arena, first, whole - count, region);
+    uint32_t whole = run_remove_locked(arena, batch.run);
+    uint32_t region = pagemap_tag(batch.run)->region;
+    uint32_t taken = whole < batch.most ? whole : batch.most;
+    taken = taken < BATCH ? taken : BATCH;
+    granule_t first = batch.front ? batch.run : batch.run + (whole - taken);
+    if (whole > taken) {
+        run_restore_locked(arena, batch.front ? batch.run + taken : batch.run, whole - taken, region);
     }
-    first += whole - count;
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < taken; i++) {
         dirty[i] = run_kind(arena, first + i) == KIND_FREE_DIRTY;
         arena->totals.dirty_bytes -= dirty[i] ? GRANULE : 0;
     }
-    pagemap_set(first, count, arena->tag | KIND_BUSY);
-    run_set_tags(first, count, region & ~RUN_DIRTY);
-    *length = count;
+    pagemap_set(first, taken, arena->tag | KIND_BUSY);
+    run_set_tags(first, taken, region & ~RUN_DIRTY);
+    *count = taken;
     return first;
 }
 
-/* One step on the free run at `run`, caller holds both locks and gets only grow back; returns the bytes. */
-static size_t give_back(arena_t *arena, granule_t run, bool *failed)
+/* One step; caller holds both locks and gets only grow back; returns the bytes. */
+static size_t give_back(arena_t *arena, batch_t batch, bool *failed)
 {
     bool dirty[BATCH];
     uint32_t length;
-    granule_t first = take_batch(arena, run, &length, dirty);
+    granule_t first = take_batch(arena, batch, &length, dirty);
     uint32_t id = pagemap_tag(first)->region;
     size_t bytes = (size_t)length << GRANULE_LOG2;
     char *start = granule_start(first);
@@ -414,7 +432,7 @@ size_t region_purge(arena_t *arena, size_t dirty_target)
         if (run == 0) {
             break;
         }
-        given += give_back(arena, run, &failed);
+        given += give_back(arena, (batch_t){run, BATCH, false}, &failed);
         lock_acquire(&arena->lock);
     }
     arena->purge_failed = failed;
@@ -423,38 +441,32 @@ size_t region_purge(arena_t *arena, size_t dirty_target)
     return given;
 }
 
-/* The free run at an end of the region that can be cut off, or 0. */
-static granule_t free_end(const arena_t *arena, const region_t *region)
+/* The free granules at an end of the region that can be cut off; .run 0: none. */
+static batch_t free_end(const arena_t *arena, const region_t *region, size_t surplus)
 {
-    if (!region->in_map) {
-        return 0;
-    }
+    batch_t batch = {.most = (uint32_t)min_size((surplus + GRANULE - 1) >> GRANULE_LOG2, BATCH)};
     granule_t first = granule_of(region->start);
     granule_t last = granule_of(region->start + region->bytes - 1);
-    if (run_kind_is_free(run_kind(arena, last))) {
-        granule_t run = last + 1 - pagemap_tag(last)->length;
-        size_t bytes = (size_t)pagemap_tag(last)->length << GRANULE_LOG2;
-        if (is_cuttable(arena, region, granule_start(run), bytes)) {
-            return run;
-        }
+    if (run_kind_is_free(run_kind(arena, last)) && is_cuttable(arena, region, granule_start(last), GRANULE)) {
+        batch.run = last + 1 - pagemap_tag(last)->length;
+    } else if (run_kind_is_free(run_kind(arena, first)) && is_cuttable(arena, region, region->start, GRANULE)) {
+        batch.run = first;
+        batch.front = true;
     }
-    if (run_kind_is_free(run_kind(arena, first))) {
-        size_t bytes = (size_t)pagemap_tag(first)->length << GRANULE_LOG2;
-        return is_cuttable(arena, region, region->start, bytes) && pagemap_tag(first)->length <= BATCH ? first : 0;
-    }
-    return 0;
+    return batch;
 }
 
-static size_t trim_region(arena_t *arena, region_t *region, size_t keep_bytes, bool *failed)
+static size_t trim_region(arena_t *arena, region_t *region, size_t keep_bytes)
 {
     size_t given = 0;
-    while (!*failed && arena->totals.mapped_bytes > keep_bytes) {
-        granule_t run = free_end(arena, region);
+    bool failed = false;
+    while (!failed && region->in_map && arena->totals.mapped_bytes > keep_bytes) {
+        batch_t batch = free_end(arena, region, arena->totals.mapped_bytes - keep_bytes);
         size_t before_bytes = region->bytes;
-        if (run == 0) {
+        if (batch.run == 0) {
             break;
         }
-        size_t step = give_back(arena, run, failed);
+        size_t step = give_back(arena, batch, &failed);
         given += step;
         lock_acquire(&arena->lock);
         if (step >= before_bytes) {
@@ -471,9 +483,8 @@ size_t region_trim(arena_t *arena, size_t keep_bytes)
     lock_acquire(&arena->lock);
     region_t *next = NULL;
     for (region_t *region = arena->regions; arena->sliced && region != NULL; region = next) {
-        bool failed = false;
         next = region->next;
-        given += trim_region(arena, region, keep_bytes, &failed);
+        given += trim_region(arena, region, keep_bytes);
     }
     lock_release(&arena->lock);
     lock_release(&arena->grow);
@@ -520,7 +531,7 @@ void region_release_all(arena_t *arena, bool keep_first)
     region_t *kept = NULL;
     while (last != NULL) {
         region_t *previous = last->previous;
-        if (previous == NULL && keep_first && last->in_map && last->bytes <= STOCK_MAX_BYTES) {
+        if (previous == NULL && keep_first && last->in_map && last->bytes <= 2 * arena->first_region_bytes) {
             kept = last;
             clear_region(kept);
         } else {
@@ -529,7 +540,6 @@ void region_release_all(arena_t *arena, bool keep_first)
         last = previous;
     }
     arena->regions = kept;
-    arena->next_region_bytes = arena->first_region_bytes;
     if (kept != NULL) {
         kept->next = NULL;
     }

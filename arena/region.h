@@ -2,7 +2,7 @@
  * region.h: spans of address space from one source, their growth, and giving them back.
  *
  * Growth: with `grow` held and the arena's mutex not, because it calls the kernel or the user's hooks.
- * mmap regions double up to a cap and join with a neighbour that happens to touch; the break grows in
+ * mmap regions grow with the arena, up to a cap, and join with a neighbour that happens to touch; the break grows in
  * place while it is ours, and a foreign sbrk in between only begins a new region. Giving back: a free
  * run is taken out under the mutex, unmapped or purged under `grow` alone, and, unless it is gone, put
  * back. Whole granules throughout.
@@ -18,6 +18,10 @@ HIDDEN bool region_grow_unlocked(arena_t *arena, size_t need);
 /* Counts `bytes` into mapped_bytes; false: the limit forbids it. Neither lock held, or grow. */
 HIDDEN bool region_reserve(arena_t *arena, size_t bytes);
 HIDDEN void region_unreserve(arena_t *arena, size_t bytes);
+
+/* Keeps a mapping that the source would not take back, as free runs; already counted as mapped. Caller
+ * holds grow. False: it could not be described, and is lost to the arena. */
+HIDDEN bool region_keep(arena_t *arena, void *start, size_t bytes);
 
 /* The region of a buffer or of unaligned hook memory that holds `address`, or NULL. Caller holds the mutex. */
 HIDDEN region_t *region_by_bounds_locked(const arena_t *arena, const void *address);

@@ -1,6 +1,7 @@
 /* survey.c: see survey.h. Trusts nothing that it reads: a broken tag ends its region's survey. */
 #include "survey.h"
 
+#include "carve.h"
 #include "large.h"
 #include "run.h"
 
@@ -66,4 +67,95 @@ void survey_locked(const arena_t *arena, const survey_t *survey)
     for (const struct large *large = arena->larges; large != NULL; large = large->next) {
         survey->large(survey->context, large->start, large->bytes);
     }
+}
+
+typedef struct {
+    const void *block;
+    misuse_t answer;
+} question_t;
+
+static void ask_free_run(void *context, granule_t first, uint32_t length)
+{
+    question_t *question = context;
+    if (contains(granule_start(first), (size_t)length << GRANULE_LOG2, question->block)) {
+        question->answer = MISUSE_DOUBLE_FREE;
+    }
+}
+
+static void ask_chunk(void *context, chunk_t *chunk)
+{
+    question_t *question = context;
+    if (contains(chunk_block(chunk), chunk_size(chunk), question->block)) {
+        bool free = chunk_class(chunk) == CHUNK_FREE || chunk_class(chunk) == CHUNK_DEFERRED;
+        question->answer = free ? MISUSE_DOUBLE_FREE : MISUSE_INTERIOR;
+    }
+}
+
+static void ask_broken(void *context, void *where)
+{
+    question_t *question = context;
+    question->answer = where == question->block ? MISUSE_BROKEN_HEADER : question->answer;
+}
+
+static void skip_slab(void *context, slab_t *slab)
+{
+    (void)context;
+    (void)slab;
+}
+
+static void skip_chunk_run(void *context, void *start)
+{
+    (void)context;
+    (void)start;
+}
+
+static void ask_large(void *context, void *start, size_t bytes)
+{
+    question_t *question = context;
+    question->answer = contains(start, bytes, question->block) ? MISUSE_INTERIOR : question->answer;
+}
+
+misuse_t survey_diagnose_locked(const arena_t *arena, const void *block, misuse_t otherwise)
+{
+    question_t question = {block, otherwise};
+    survey_t survey = {&question, ask_free_run, skip_slab, skip_chunk_run, ask_chunk, ask_large, ask_broken};
+    survey_locked(arena, &survey);
+    return question.answer;
+}
+
+static void skip_free_run(void *context, granule_t first, uint32_t length)
+{
+    (void)context;
+    (void)first;
+    (void)length;
+}
+
+static void skip_large(void *context, void *start, size_t bytes)
+{
+    (void)context;
+    (void)start;
+    (void)bytes;
+}
+
+static void skip_broken(void *context, void *where)
+{
+    (void)context;
+    (void)where;
+}
+
+static void count_chunk(void *context, chunk_t *chunk)
+{
+    totals_t *totals = context;
+    unsigned class = chunk_class(chunk);
+    if (class <= CLASSES || chunk_is_plain(class)) {
+        totals->chunk_blocks++;
+        totals->chunk_usable += carve_usable(chunk_block(chunk), chunk_header(chunk));
+    }
+}
+
+void survey_recount_locked(arena_t *arena)
+{
+    survey_t survey = {&arena->totals, skip_free_run, skip_slab, skip_chunk_run, count_chunk, skip_large, skip_broken};
+    arena->totals.chunk_blocks = arena->totals.chunk_usable = 0;
+    survey_locked(arena, &survey);
 }

@@ -5,6 +5,7 @@
 #ifndef ARENA_SURVEY_H
 #define ARENA_SURVEY_H
 
+#include "check.h"
 #include "chunk.h"
 #include "heap.h"
 #include "slab.h"
@@ -21,5 +22,11 @@ typedef struct {
 } survey_t;
 
 HIDDEN void survey_locked(const arena_t *arena, const survey_t *survey);
+
+/* What an address that is no block in use is, or `otherwise` if that cannot be told. */
+HIDDEN misuse_t survey_diagnose_locked(const arena_t *arena, const void *block, misuse_t otherwise);
+
+/* Counts the blocks in chunks anew, when whoever counted them is no more. */
+HIDDEN void survey_recount_locked(arena_t *arena);
 
 #endif

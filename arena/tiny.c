@@ -92,7 +92,7 @@ static tiny_slab_t *new_slab(arena_t *arena, unsigned class, size_t units)
     }
     tiny_slab_t *slab = chunk_block(chunk);
     *slab = (tiny_slab_t){.class = (uint8_t)class, .units = (uint8_t)units};
-    slab->capacity = (uint16_t)((slab_bytes(units) - FIRST_BLOCK) / bytes);
+    slab->capacity = (uint16_t)min_size((slab_bytes(units) - FIRST_BLOCK) / bytes, WORDS * 64);
     for (unsigned i = 0; i < slab->capacity; i++) {
         slab->free[i / 64] |= (uint64_t)1 << (i % 64);
     }
@@ -127,7 +127,8 @@ static tiny_slab_t *slab_for_demand(arena_t *arena, unsigned class)
     if (demand < TINY_UNIT) {
         return NULL;
     }
-    size_t units = min_size((size_t)1 << floor_log2(demand >> TINY_UNIT_LOG2), TINY_MAX_UNITS);
+    size_t most = sizeclass_bytes[class] < 16 ? TINY_MAX_UNITS / 2 : TINY_MAX_UNITS; /* what the bitmap covers */
+    size_t units = min_size((size_t)1 << floor_log2(demand >> TINY_UNIT_LOG2), most);
     tiny_slab_t *slab = NULL;
     while (slab == NULL && slab_bytes(units) - FIRST_BLOCK >= 4 * (size_t)sizeclass_bytes[class]) {
         slab = new_slab(arena, class, units);
@@ -141,7 +142,8 @@ static tiny_slab_t *slab_for_demand(arena_t *arena, unsigned class)
 
 void *tiny_take_locked(arena_t *arena, unsigned class, size_t alignment)
 {
-    if (class == 0 || sizeclass_bytes[class] > TINY_CLASS_MAX || alignment > 16) {
+    if (class == 0 || sizeclass_bytes[class] > TINY_CLASS_MAX || alignment > 16 ||
+        sizeclass_bytes[class] % alignment != 0) {
         return NULL;
     }
     tiny_slab_t *slab = arena->tiny->partial[class];

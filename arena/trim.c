@@ -5,6 +5,7 @@
 #include "alloc.h"
 #include "bin.h"
 #include "cachehook.h"
+#include "carve.h"
 #include "os.h"
 #include "region.h"
 #include "registry.h"
@@ -46,13 +47,25 @@ static void drain_caches(arena_t *arena)
     cachehook_resume(arena);
 }
 
+static size_t mapped_bytes(arena_t *arena)
+{
+    lock_acquire(&arena->lock);
+    size_t bytes = arena->totals.mapped_bytes;
+    lock_release(&arena->lock);
+    return bytes;
+}
+
 /* No lock held: the source's hooks may use other arenas. */
 static size_t give_back_free(arena_t *arena, size_t keep_bytes)
 {
     lock_acquire(&arena->lock);
     slab_release_empty_locked(arena);
+    carve_release_locked(arena);
     lock_release(&arena->lock);
     size_t given = region_trim(arena, keep_bytes);
+    if (mapped_bytes(arena) <= keep_bytes) {
+        return given;
+    }
     given += region_purge(arena, 0);
     lock_acquire(&arena->lock);
     size_t inside = slab_purge_locked(arena) + purge_chunks_locked(arena);

@@ -197,6 +197,7 @@ static bool load_own(cache_t *cache, unsigned class)
     }
     cache->full[class] = magazine_next(magazine);
     cache->full_count[class]--;
+    cache->full_bytes -= magazine_bytes(class);
     load(cache, class, magazine);
     return true;
 }
@@ -336,11 +337,13 @@ static misuse_t make_room(cache_t *cache, unsigned class, bool *drained, void **
     if (top != magazine_top_of_dummy()) {
         magazine_t *magazine = magazine_of(top);
         depot_t *depot = depot_of(cache->arena);
-        size_t bytes = (size_t)magazine_capacity(class) * sizeclass_bytes[class];
-        if (fresh != NULL && (cache->full_count[class] + 1) * bytes <= STACK_HELD_BYTES) {
+        size_t bytes = magazine_bytes(class);
+        if (fresh != NULL && (cache->full_count[class] + 1) * bytes <= STACK_HELD_BYTES &&
+            cache->full_bytes + bytes <= CACHE_HELD_BYTES) {
             magazine_set_next(magazine, cache->full[class]);
             cache->full[class] = magazine;
             cache->full_count[class]++;
+            cache->full_bytes += bytes;
         } else if (fresh == NULL || depot == NULL || !depot_put(depot, class, magazine)) {
             if (fresh != NULL) {
                 put_spare(cache, fresh);
@@ -392,18 +395,20 @@ void cache_free_full(thread_t *thread, cache_t *cache, unsigned class, void *blo
     free_slow(cache, class, block);
 }
 
-/* The class under which a cache may hold the block, or 0: it is large, plain, or no block at all. */
-static unsigned cacheable_class(const arena_t *arena, const void *block)
+/* The class under which a cache may hold the block, or 0: it is large, plain, or no block at all. The mutex
+ * buys a look at the slab's bitmap: a block that has gone home already is found out here. */
+static unsigned cacheable_class(arena_t *arena, const void *block)
 {
+    misuse_t wrong = MISUSE_NONE;
     uint32_t kind = pagemap_entry(block) ^ arena->tag;
-    if (kind <= SLAB_CLASSES) {
-        return (uintptr_t)block % GRANULE == (size_t)slab_index(kind, block) * sizeclass_bytes[kind] ? kind : 0;
-    }
-    if (kind != KIND_CHUNKS || !alloc_header_is_readable(arena, block) || carve_validate(block) != MISUSE_NONE) {
+    if (kind > SLAB_CLASSES && kind != KIND_CHUNKS) {
         return 0;
     }
-    unsigned class = chunk_class(chunk_of(block));
-    return class <= CLASSES ? class : 0;
+    lock_acquire(&arena->lock);
+    alloc_usable_locked(arena, block, &wrong);
+    lock_release(&arena->lock);
+    unsigned class = kind <= SLAB_CLASSES || wrong != MISUSE_NONE ? kind : chunk_class(chunk_of(block));
+    return wrong == MISUSE_NONE && class <= CLASSES ? class : 0;
 }
 
 /* Everything that the fast path does not: no cache yet, no class, a large block, a mistake. */

@@ -16,13 +16,14 @@ depot_t *depot_create(void)
 
 bool depot_put(depot_t *depot, unsigned class, magazine_t *magazine)
 {
-    size_t bytes = (size_t)magazine_capacity(class) * sizeclass_bytes[class];
+    size_t bytes = magazine_bytes(class);
     lock_acquire(&depot->lock);
-    bool room = depot->count[class] * bytes < DEPOT_CLASS_BYTES;
+    bool room = depot->count[class] * bytes < DEPOT_CLASS_BYTES && depot->held_bytes < DEPOT_HELD_BYTES;
     if (room) {
         magazine_set_next(magazine, depot->full[class]);
         depot->full[class] = magazine;
         depot->count[class]++;
+        depot->held_bytes += bytes;
     }
     lock_release(&depot->lock);
     return room;
@@ -34,6 +35,7 @@ static magazine_t *take_locked(depot_t *depot, unsigned class)
     if (magazine != NULL) {
         depot->full[class] = magazine_next(magazine);
         depot->count[class]--;
+        depot->held_bytes -= magazine_bytes(class);
         depot->spare[class] = depot->count[class] < depot->spare[class] ? depot->count[class] : depot->spare[class];
     }
     return magazine;

@@ -15,6 +15,7 @@ typedef struct depot {
     magazine_t *full[CLASSES + 1];
     uint32_t count[CLASSES + 1];
     uint32_t spare[CLASSES + 1]; /* least count since the last decay */
+    size_t held_bytes;           /* in all classes */
     uint64_t decayed_ms;
 } depot_t;
 
@@ -27,7 +28,7 @@ INLINE depot_t *depot_of(const arena_t *arena)
 /* NULL: no memory. */
 HIDDEN depot_t *depot_create(void);
 
-/* False: it holds enough of the class. */
+/* False: it holds enough, of the class or altogether. */
 HIDDEN bool depot_put(depot_t *depot, unsigned class, magazine_t *magazine);
 
 /* A full magazine, or NULL. */

@@ -33,6 +33,12 @@ INLINE unsigned magazine_capacity(unsigned class)
     return (unsigned)(fit < 2 ? 2 : min_size(fit, MAGAZINE_SLOTS));
 }
 
+/* What the blocks of a full one amount to. */
+INLINE size_t magazine_bytes(unsigned class)
+{
+    return (size_t)magazine_capacity(class) * sizeclass_bytes[class];
+}
+
 INLINE magazine_t *magazine_of(void **top)
 {
     return (magazine_t *)align_down((uintptr_t)top, MAGAZINE_BYTES);

@@ -10,8 +10,11 @@
 #include "../arena/meta.h"
 #include "../arena/os.h"
 #include "../arena/registry.h"
+#include "../arena/survey.h"
 #include "depot.h"
 #include "threads.h"
+
+#include <string.h>
 
 static bool reach_works; /* guarded by the registry lock */
 
@@ -118,13 +121,18 @@ void cachehook_resume(arena_t *arena)
     }
 }
 
+typedef struct {
+    const arena_t *arena;
+    cache_totals_t *totals;
+} counter_t;
+
 static void count_block(void *context, void *block)
 {
-    cache_totals_t *totals = context;
-    uint32_t kind = pagemap_entry(block) & 0xff;
+    const counter_t *counter = context;
+    uint32_t kind = pagemap_entry(block) ^ counter->arena->tag; /* unaligned hook memory is not in the map */
     unsigned class = kind <= SLAB_CLASSES ? kind : chunk_class(chunk_of(block));
-    totals->bytes += class <= CLASSES ? sizeclass_bytes[class] : 0;
-    totals->blocks++;
+    counter->totals->bytes += class <= CLASSES ? sizeclass_bytes[class] : 0;
+    counter->totals->blocks++;
 }
 
 void cachehook_each_block(arena_t *arena, void (*visit)(void *context, void *block), void *context)
@@ -152,7 +160,7 @@ void cachehook_count(arena_t *arena, cache_totals_t *totals)
         totals->skipped += !cache->stopped;
         totals->allocations += cache->stopped ? cache_allocations(cache) : 0;
     }
-    cachehook_each_block(arena, count_block, totals);
+    cachehook_each_block(arena, count_block, &(counter_t){arena, totals});
 }
 
 /* A full magazine's blocks go home; the magazine too. */
@@ -258,24 +266,45 @@ void cachehook_fork_parent(void)
     }
 }
 
-/* What the threads that are no more had cached goes home; what could not be stopped is abandoned as it is. */
+/*
+ * A cache whose thread was caught inside a fast path. Its blocks are abandoned, because one of them may be
+ * half way; its piece is closed as the headers tell, which are written in an order that always leads on.
+ */
+static void abandon(arena_t *arena, cache_t *cache)
+{
+    lock_acquire(&arena->lock);
+    chunk_t *piece = cache->piece;
+    if (piece != NULL && !chunk_has_flag(piece, CHUNK_OPEN)) {
+        piece = chunk_next(piece); /* carved, but not yet noted */
+    }
+    bool open = piece != NULL && chunk_class(piece) == CHUNK_PIECE && chunk_has_flag(piece, CHUNK_OPEN);
+    memset(cache->carved, 0, sizeof cache->carved);
+    cache->piece = open ? piece : NULL;
+    cache->piece_bytes = open ? chunk_size(piece) : 0;
+    cache_close_piece_locked(cache);
+    survey_recount_locked(arena);
+    lock_release(&arena->lock);
+}
+
+/* What the threads that are no more had cached goes home. */
 static void adopt_orphans(arena_t *arena)
 {
     for (cache_t *cache = arena->caches, *next; cache != NULL; cache = next) {
+        void *culprit = NULL;
         next = cache->next_in_arena;
         lock_reinit_in_child(&cache->lock);
-        if (!is_own(cache)) {
-            void *culprit = NULL;
-            if (cache->stopped) {
-                cache_drain(cache, &culprit);
-                arena->totals.allocations += cache_allocations(cache);
-            }
-            threads_unlink_cache_locked(cache);
-            if (cache->stopped) {
-                threads_recycle_cache_locked(cache);
-            }
+        if (is_own(cache)) {
+            cache->stopped = false;
+            continue;
         }
-        cache->stopped = false;
+        arena->totals.allocations += cache_allocations(cache);
+        threads_unlink_cache_locked(cache);
+        if (cache->stopped) {
+            cache_drain(cache, &culprit);
+            threads_recycle_cache_locked(cache);
+        } else {
+            abandon(arena, cache);
+        }
     }
 }
 

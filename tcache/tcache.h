@@ -41,7 +41,8 @@ typedef struct cache {
     /* under lock, or stopped */
     lock_t lock;
     magazine_t *full[CLASSES + 1]; /* chain of full magazines behind the loaded one */
-    uint8_t full_count[CLASSES + 1];
+    uint16_t full_count[CLASSES + 1];
+    size_t full_bytes; /* of all classes */
     uint8_t fill[CLASSES + 1]; /* blocks that the next refill asks for */
     uint64_t used[2];          /* classes whose bin is not the dummy, or that have full magazines */
     magazine_t *spare;         /* empty ones */
