@@ -298,6 +298,37 @@ static void adopt(arena_t *arena, granule_t first, uint32_t length, uint32_t reg
     arena->chunk_edge = first + length;
 }
 
+/* What a free run would be as a chunk, together with free chunks at its ends. */
+static size_t size_with_neighbours(const arena_t *arena, granule_t first, uint32_t length)
+{
+    uint32_t region = pagemap_tag(first)->region & ~RUN_DIRTY;
+    size_t size = ((size_t)length << GRANULE_LOG2) - 2 * CHUNK_HEADER;
+    const chunk_t *end = before(granule_start(first), CHUNK_HEADER);
+    if (is_chunks_of_region(arena, first - 1, region)) {
+        size += CHUNK_HEADER + CHUNK_HEADER + (chunk_prev_is_inuse(end) ? 0 : chunk_prev_size(end));
+    }
+    const chunk_t *head = at(granule_start(first + length), CHUNK_HEADER);
+    if (is_chunks_of_region(arena, first + length, region)) {
+        size += CHUNK_HEADER + CHUNK_HEADER + (chunk_is_inuse(head) ? 0 : chunk_size(head));
+    }
+    return size;
+}
+
+/* A run that is too short by itself, but not with the free chunks beside it: what a release cut up. */
+static granule_t take_between(arena_t *arena, size_t size, uint32_t least, uint32_t *length, bool *zero)
+{
+    for (uint32_t less = 1; less <= 2 && less < least; less++) {
+        granule_t first = run_find_locked(arena, least - less);
+        uint32_t whole = first == 0 ? 0 : pagemap_tag(first)->length;
+        if (first != 0 && size_with_neighbours(arena, first, whole) >= size &&
+            run_take_at_locked(arena, first, whole, KIND_CHUNKS, zero)) {
+            *length = whole;
+            return first;
+        }
+    }
+    return 0;
+}
+
 bool carve_grow_locked(arena_t *arena, size_t size)
 {
     size_t bytes = size + 2 * CHUNK_HEADER;
@@ -316,6 +347,7 @@ bool carve_grow_locked(arena_t *arena, size_t size)
         length = least;
         first = run_take_locked(arena, length, KIND_CHUNKS, &zero);
     }
+    first = first != 0 ? first : take_between(arena, size, least, &length, &zero);
     if (first == 0) {
         return false;
     }

@@ -82,7 +82,7 @@ enum {
 #define LARGE_MIN_BYTES (256 * KIB)      /* the threshold of large blocks begins here */
 #define LARGE_MAX_BYTES (32 * MIB)       /* and rises to this */
 #define TRIM_MIN_BYTES (1 * MIB)         /* a free tail shorter than this is never cut by itself */
-#define DIRTY_MIN_BYTES (4 * MIB)        /* free resident bytes an arena may keep, or 1/16 of its peak */
+#define DIRTY_MIN_BYTES (16 * MIB)       /* free resident bytes an arena may keep, or 1/16 of its peak */
 #define STOCK_MAX_BYTES (16 * MIB)       /* warm regions that the process keeps for new arenas */
 #define BUFFER_MIN_BYTES ((size_t)2048)
 

@@ -168,13 +168,16 @@ static granule_t find(const run_bins_t *bins, uint32_t length)
     return 0;
 }
 
+granule_t run_find_locked(arena_t *arena, uint32_t length)
+{
+    granule_t first = find(bins_for(arena, true), length);
+    return first != 0 ? first : find(bins_for(arena, false), length);
+}
+
 granule_t run_take_locked(arena_t *arena, uint32_t length, uint32_t kind, bool *zero)
 {
     check_debug(lock_is_held(&arena->lock));
-    granule_t first = find(bins_for(arena, true), length);
-    if (first == 0) {
-        first = find(bins_for(arena, false), length);
-    }
+    granule_t first = run_find_locked(arena, length);
     if (first != 0) {
         take_front(arena, first, length, kind, zero);
     }

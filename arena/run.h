@@ -26,6 +26,9 @@ HIDDEN granule_t run_take_locked(arena_t *arena, uint32_t length, uint32_t kind,
 /* The same, but only if the granules from `first` on are free. */
 HIDDEN bool run_take_at_locked(arena_t *arena, granule_t first, uint32_t length, uint32_t kind, bool *zero);
 
+/* A free run of at least `length` granules, still in its bin, or 0. */
+HIDDEN granule_t run_find_locked(arena_t *arena, uint32_t length);
+
 /* Takes a whole free run, whose first granule is `first`, out of its bin; entries stay as they are. */
 HIDDEN uint32_t run_remove_locked(arena_t *arena, granule_t first);
 

@@ -190,6 +190,21 @@ void cachehook_drain_stopped(arena_t *arena)
     drain_depot(arena);
 }
 
+static void drain_own(arena_t *arena)
+{
+    for (cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
+        if (is_own(cache)) {
+            void *culprit = NULL;
+            lock_acquire(&cache->lock);
+            cache_drain(cache, &culprit);
+            lock_acquire(&arena->lock);
+            cache_close_piece_locked(cache);
+            lock_release(&arena->lock);
+            lock_release(&cache->lock);
+        }
+    }
+}
+
 void cachehook_reclaim(arena_t *arena, bool all)
 {
     if (!arena->cached) {
@@ -201,6 +216,7 @@ void cachehook_reclaim(arena_t *arena, bool all)
         cachehook_drain_stopped(arena);
         cachehook_resume(arena);
     } else {
+        drain_own(arena);
         drain_depot(arena);
     }
     lock_release(&registry_lock);

@@ -180,9 +180,9 @@ static void purge_is_told_only_of_free_memory(void **state)
     for (size_t i = 0; i < 4000; i++)
         if (i % 40 != 0)
             arena_free(arena, blocks[i]);
-    size_t given = arena_trim(arena, 0);
+    arena_trim(arena, 0); /* the frees may have given some back already */
     assert_true(book.purges > 0);
-    assert_true(given > 20 * MIB);
+    assert_true(stats_of(arena).purged_bytes > 20 * MIB);
     for (size_t i = 0; i < 4000; i += 40)
         assert_true(holds(blocks[i], 10000, i));
     use(arena, 20000, true);
