@@ -300,7 +300,7 @@ static void run(const char *source, arena_options_t options, unsigned largest_lo
             model.bounded = options.limit_bytes != 0 || options.source == ARENA_SOURCE_BUFFER;
             model.arena = arena_create(&options);
             expect(model.arena != NULL);
-            size_t operations = 3000 / SLOWNESS;
+            size_t operations = 10000 / SLOWNESS;
             for (model.operation = 1; model.operation <= operations; model.operation++) {
                 step();
                 if (model.operation % CHECK_EVERY == 0 || model.operation == operations)

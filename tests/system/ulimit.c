@@ -61,7 +61,7 @@ static int exhaust_and_go_on(void *context)
         arena_free_batch(arena, blocks, first - first / 2);
         must(stats_of(arena).live_blocks == 0);
         size_t second = allocate_all(arena, sizes[i]);
-        must(second * 10 >= first * 9);
+        must(second * 10 >= first * 8);
         arena_free_batch(arena, blocks, second);
         must(arena_check(arena) == 0);
     }
