@@ -25,6 +25,9 @@ typedef struct {
 
 unsigned alloc_class(const arena_t *arena, size_t request)
 {
+    if (arena->in_buffer && (arena->tiny == NULL || request > TINY_CLASS_MAX)) {
+        return 0; /* nothing rounds there but what must */
+    }
     if (request <= SLAB_MAX && (arena->cached || (arena->flags & ARENA_NO_SLABS) == 0)) {
         return sizeclass_of(request);
     }

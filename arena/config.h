@@ -59,7 +59,7 @@ enum {
     MAGAZINE_BYTES = 512, /* one header word and 63 pointers */
     MAGAZINE_SLOTS = 63,
 
-    TABLE_SLOTS = 16,   /* thread-local: caches found without a lock */
+    TABLE_SLOTS = 32,   /* thread-local: caches found without a lock */
     CACHE_HASH = 64,    /* buckets of a thread's own caches */
     TICK_ALLOCATIONS = 4096, /* cached allocations between two looks at the clock */
     PURGE_DELAY_MS = 250,

@@ -3,6 +3,8 @@
 
 #include "check.h"
 
+#include <sched.h>
+
 _Thread_local bool lock_fork_passes;
 
 #if CHECK_LEVEL >= 1
@@ -76,6 +78,21 @@ void lock_acquire(lock_t *lock)
     }
     if (UNLIKELY(pthread_mutex_trylock(&lock->mutex) != 0)) {
         acquire_contended(lock);
+    }
+    note_acquire(lock);
+}
+
+void lock_acquire_one_of_many(lock_t *lock)
+{
+    if (lock->off || lock_fork_passes) {
+        return;
+    }
+    for (int tries = 0; pthread_mutex_trylock(&lock->mutex) != 0; tries++) {
+        if (tries < LOCK_SPINS) {
+            cpu_relax();
+        } else {
+            sched_yield();
+        }
     }
     note_acquire(lock);
 }

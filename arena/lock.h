@@ -50,6 +50,10 @@ extern HIDDEN _Thread_local bool lock_fork_passes;
 
 HIDDEN void lock_init(lock_t *lock, lock_rank_t rank, bool off);
 HIDDEN void lock_acquire(lock_t *lock);
+
+/* The same by trying again and again: for a thread that takes several locks of one rank, in no order, under
+ * an outer lock that makes it the only one to do so. */
+HIDDEN void lock_acquire_one_of_many(lock_t *lock);
 HIDDEN void lock_release(lock_t *lock);
 
 /* fork.c only: they ignore lock_fork_passes, and reinit serves the child. */

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-enum { PAGE_LOG2 = 12, PAGES = 1 << (ARENA_INDEX_BITS - PAGE_LOG2), COLOURS = TABLE_SLOTS - 1, COLOUR_BYTES = 16 };
+enum { PAGE_LOG2 = 12, PAGES = 1 << (ARENA_INDEX_BITS - PAGE_LOG2), COLOURS = TABLE_SLOTS - 1, COLOUR_BYTES = 8 };
 
 /* A pointer is stored once, with release, before any page-map entry carries its index. */
 typedef _Atomic(arena_t *) slot_t;
@@ -42,7 +42,7 @@ static bool ensure_slot(uint32_t index)
 }
 
 /*
- * An arena, its granules and its bins in one piece. Bits 4 to 7 of the handle are its slot in the
+ * An arena, its granules and its bins in one piece. Bits 3 to 7 of the handle are its slot in the
  * threads' tables (tcache.h); slot 0 is nobody's.
  */
 static arena_t *new_shell(void)

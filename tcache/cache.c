@@ -55,10 +55,20 @@ static void put_spare(cache_t *cache, magazine_t *magazine)
     cache->spare_count++;
 }
 
-/* The owner's slow paths: out of busy, into the mutex, which a revoker may hold for a while. */
-static void begin_slow(thread_t *thread, cache_t *cache)
+void cache_free_spares(cache_t *cache)
 {
-    cache_leave(thread);
+    while (cache->spare != NULL) {
+        magazine_t *magazine = cache->spare;
+        cache->spare = magazine_next(magazine);
+        meta_free(magazine);
+    }
+    cache->spare_count = 0;
+}
+
+/* The owner's slow paths: out of busy, into the mutex, which a revoker may hold for a while. */
+static void begin_slow(cache_t *cache)
+{
+    cache_leave(&thread_self);
     lock_acquire(&cache->lock);
 }
 
@@ -86,14 +96,14 @@ static void *carve(cache_t *cache, unsigned class)
     return chunk_block(chunk);
 }
 
-void *cache_carve(thread_t *thread, cache_t *cache, unsigned class)
+void *cache_carve(cache_t *cache, unsigned class)
 {
     void *block = cache->until_tick == 1 ? NULL : carve(cache, class);
     if (UNLIKELY(block == NULL)) {
-        return cache_alloc_miss(thread, cache->arena, sizeclass_bytes[class]);
+        return cache_alloc_miss(cache->arena, sizeclass_bytes[class]);
     }
     cache->until_tick--;
-    cache_leave(thread);
+    cache_leave(&thread_self);
     return block;
 }
 
@@ -281,10 +291,10 @@ static void *promote(cache_t *cache, unsigned class, void *block)
 }
 
 /* `block` is the caller's already. */
-void *cache_alloc_tick(thread_t *thread, cache_t *cache, unsigned class, void *block)
+void *cache_alloc_tick(cache_t *cache, unsigned class, void *block)
 {
     arena_t *arena = cache->arena;
-    begin_slow(thread, cache);
+    begin_slow(cache);
     cache->until_tick = TICK_ALLOCATIONS;
     cache->ticks++;
     block = promote(cache, class, block);
@@ -302,9 +312,9 @@ static void count_allocation(cache_t *cache)
     }
 }
 
-void *cache_alloc_miss(thread_t *thread, arena_t *arena, size_t size)
+void *cache_alloc_miss(arena_t *arena, size_t size)
 {
-    cache_leave(thread);
+    cache_leave(&thread_self);
     cache_t *cache = arena == NULL || !arena->cached ? NULL : thread_cache(arena);
     if (cache == NULL) {
         return alloc_public(arena, size);
@@ -389,9 +399,9 @@ static void free_slow(cache_t *cache, unsigned class, void *block)
     }
 }
 
-void cache_free_full(thread_t *thread, cache_t *cache, unsigned class, void *block)
+void cache_free_full(cache_t *cache, unsigned class, void *block)
 {
-    cache_leave(thread);
+    cache_leave(&thread_self);
     free_slow(cache, class, block);
 }
 
@@ -412,9 +422,9 @@ static unsigned cacheable_class(arena_t *arena, const void *block)
 }
 
 /* Everything that the fast path does not: no cache yet, no class, a large block, a mistake. */
-void cache_free_other(thread_t *thread, arena_t *arena, void *block)
+void cache_free_other(arena_t *arena, void *block)
 {
-    cache_leave(thread);
+    cache_leave(&thread_self);
     bool plain = arena == NULL || block == NULL || !arena->cached;
     unsigned class = plain ? 0 : cacheable_class(arena, block);
     cache_t *cache = class == 0 ? NULL : thread_cache(arena);

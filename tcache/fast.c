@@ -11,27 +11,25 @@
 /* A request above the small classes: the class takes a bit scan. */
 static NOINLINE void *alloc_medium(arena_t *arena, size_t size)
 {
-    thread_t *thread = &thread_self;
-    const table_slot_t *slot = table_slot(thread, arena);
     if (UNLIKELY(size > CLASS_MAX)) {
         return alloc_public(arena, size);
     }
-    cache_enter(thread);
-    if (UNLIKELY(atomic_load_explicit(&slot->key, memory_order_relaxed) != arena)) {
-        return cache_alloc_miss(thread, arena, size);
+    cache_enter(&thread_self);
+    cache_t *cache = table_lookup(arena);
+    if (UNLIKELY(cache->arena != arena)) {
+        return cache_alloc_miss(arena, size);
     }
-    cache_t *cache = slot->cache;
     unsigned class = sizeclass_of(size);
     void **top = cache->top[class];
     void *block = *top;
     if (UNLIKELY(block == NULL)) {
-        return cache_alloc_miss(thread, arena, size);
+        return cache_alloc_miss(arena, size);
     }
     cache->top[class] = top - 1;
     if (UNLIKELY(--cache->until_tick == 0)) {
-        return cache_alloc_tick(thread, cache, class, block);
+        return cache_alloc_tick(cache, class, block);
     }
-    cache_leave(thread);
+    cache_leave(&thread_self);
     return block;
 }
 
@@ -40,79 +38,75 @@ void *arena_alloc(arena_t *arena, size_t size)
     if (UNLIKELY(size > SLAB_MAX)) {
         return alloc_medium(arena, size);
     }
-    unsigned class = sizeclass_small[size];
-    thread_t *thread = &thread_self;
-    const table_slot_t *slot = table_slot(thread, arena);
-    cache_enter(thread);
-    if (UNLIKELY(atomic_load_explicit(&slot->key, memory_order_relaxed) != arena)) {
-        return cache_alloc_miss(thread, arena, size);
+    size_t class = sizeclass_small[size];
+    cache_enter(&thread_self);
+    cache_t *cache = table_lookup(arena);
+    if (UNLIKELY(cache->arena != arena)) {
+        return cache_alloc_miss(arena, size);
     }
-    cache_t *cache = slot->cache;
     void **top = cache->top[class];
     void *block = *top;
     if (UNLIKELY(block == NULL)) {
-        return cache_carve(thread, cache, class);
+        return cache_carve(cache, (unsigned)class);
     }
     cache->top[class] = top - 1;
     if (UNLIKELY(--cache->until_tick == 0)) {
-        return cache_alloc_tick(thread, cache, class, block);
+        return cache_alloc_tick(cache, (unsigned)class, block);
     }
-    cache_leave(thread);
+    cache_leave(&thread_self);
     return block;
 }
 
 /* Puts a block of a known class into the loaded magazine. */
-INLINE void push(thread_t *thread, arena_t *arena, cache_t *cache, unsigned class, void *block)
+INLINE void push(arena_t *arena, cache_t *cache, size_t class, void *block)
 {
     void **top = cache->top[class];
     if (UNLIKELY(*top == block)) { /* freed twice in a row */
-        cache_free_other(thread, arena, block);
+        cache_free_other(arena, block);
         return;
     }
     if (UNLIKELY(magazine_top_is_full(top))) {
-        cache_free_full(thread, cache, class, block);
+        cache_free_full(cache, (unsigned)class, block);
         return;
     }
     top[1] = block;
     cache->top[class] = top + 1;
-    cache_leave(thread);
+    cache_leave(&thread_self);
 }
 
 /* A block that is not in a slab: its header tells the class, if it is a header at all. */
-static NOINLINE void free_chunk(thread_t *thread, arena_t *arena, cache_t *cache, void *block)
+static NOINLINE void free_chunk(arena_t *arena, cache_t *cache, void *block)
 {
     unsigned low = (unsigned)((uintptr_t)block & (GRANULE - 1));
     if (UNLIKELY(low == 0 || low % 8 != 0)) { /* the word before it may not be readable, or not be one */
-        cache_free_other(thread, arena, block);
+        cache_free_other(arena, block);
         return;
     }
     unsigned class = chunk_class_of(block, chunk_header(chunk_of(block)));
     if (UNLIKELY(class > CLASSES || class == 0)) {
-        cache_free_other(thread, arena, block);
+        cache_free_other(arena, block);
         return;
     }
-    push(thread, arena, cache, class, block);
+    push(arena, cache, class, block);
 }
 
 void arena_free(arena_t *arena, void *block)
 {
     uint32_t entry = pagemap_entry(block);
-    thread_t *thread = &thread_self;
-    const table_slot_t *slot = table_slot(thread, arena);
-    cache_enter(thread);
-    if (UNLIKELY(atomic_load_explicit(&slot->key, memory_order_relaxed) != arena)) {
-        cache_free_other(thread, arena, block);
+    cache_enter(&thread_self);
+    cache_t *cache = table_lookup(arena);
+    if (UNLIKELY(cache->arena != arena)) {
+        cache_free_other(arena, block);
         return;
     }
-    cache_t *cache = slot->cache;
-    uint32_t kind = entry ^ cache->tag;
+    uint64_t kind = entry ^ cache->tag;
     if (UNLIKELY(kind > SLAB_CLASSES)) {
         if (LIKELY(kind == KIND_CHUNKS)) {
-            free_chunk(thread, arena, cache, block);
+            free_chunk(arena, cache, block);
             return;
         }
-        cache_free_other(thread, arena, block);
+        cache_free_other(arena, block);
         return;
     }
-    push(thread, arena, cache, kind, block);
+    push(arena, cache, kind, block);
 }

@@ -58,11 +58,11 @@ static bool wait_until_idle(thread_t *thread)
     }
 }
 
-/* First half: mutex held and key gone. */
+/* First half: mutex held and out of the table. */
 static void begin_stop(arena_t *arena)
 {
     for (cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
-        lock_acquire(&cache->lock);
+        lock_acquire_one_of_many(&cache->lock);
         cache->stopped = is_own(cache) || reach_works;
         if (cache->stopped) {
             threads_evict(cache);

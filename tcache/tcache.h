@@ -2,16 +2,16 @@
  * tcache.h: what a thread does without a lock: its table of caches, the caches, and the asymmetric lock
  * that lets another thread reach them.
  *
- * The asymmetric lock. A thread's `busy` covers all its caches; the key of a table slot doubles as the
- * permission to use the cache behind it.
+ * The asymmetric lock. A thread's `busy` covers all its caches; a cache's place in the thread's table doubles
+ * as the permission to use it.
  *
- *   owner:   busy = 1 (relaxed) | signal fence | key == arena? | use the cache | busy = 0 (release)
- *   revoker: holds the cache's mutex | key = 0 | membarrier | wait for busy == 0 (acquire)
+ *   owner:   busy = 1 (relaxed) | signal fence | the slot's cache is the arena's? | use it | busy = 0 (release)
+ *   revoker: holds the cache's mutex | slot = cache_none | membarrier | wait for busy == 0 (acquire)
  *
- * membarrier makes every running thread pass a full barrier: an owner that loaded the old key has its
- * store of busy visible to the revoker, and an owner that stores busy later loads key 0. The owner that
- * finds key 0 leaves, takes the cache's mutex and so waits for the revoker; it alone sets the key again,
- * under that mutex. The owner pays two plain stores and the compare that it needs anyway.
+ * membarrier makes every running thread pass a full barrier: an owner that loaded the cache has its store
+ * of busy visible to the revoker, and an owner that stores busy later loads cache_none. The owner that finds
+ * it leaves, takes the cache's mutex and so waits for the revoker; it alone fills the slot again, under that
+ * mutex. The owner pays two plain stores and the compare that it needs anyway.
  *
  * Under ThreadSanitizer, which does not know membarrier, busy is a real lock that both sides take: same
  * functions, same callers. tests/model/asymmetric.c explores every interleaving of the shipped protocol.
@@ -30,7 +30,8 @@ struct thread_record;
 typedef struct cache {
     /* owner, inside busy or under lock; a revoker after stopping it */
     void **top[CLASSES + 1];
-    uint32_t tag;        /* of the arena, for the compare with page-map entries */
+    arena_t *arena;      /* constant while the cache is in a table */
+    uint64_t tag;        /* of the arena, for the compare with page-map entries */
     uint32_t until_tick; /* allocations before the slow path looks at the clock */
     uint64_t ticks;
     struct chunk *piece; /* OPEN chunk that young blocks are carved from, or NULL */
@@ -51,23 +52,17 @@ typedef struct cache {
     bool stopped;
 
     /* guarded by the registry lock */
-    arena_t *arena;
     struct thread_record *thread;
     struct cache *next_in_arena, *previous_in_arena;
     struct cache *next_in_hash;
 } cache_t;
 
-typedef struct {
-    _Atomic(arena_t *) key; /* relaxed; see above. 0: nobody's */
-    cache_t *cache;
-} table_slot_t;
-
 /* Thread-local: small, because room for it is scarce in libraries loaded late. */
 typedef struct {
-    _Atomic uint32_t busy; /* pairs with wait_until_idle in revoke.c */
-    bool gone;             /* this thread's exit has begun: no more caches */
+    _Atomic(cache_t *) table[TABLE_SLOTS]; /* never NULL: cache_none, or a cache that this thread may use; relaxed */
+    _Atomic uint32_t busy;                 /* pairs with wait_until_idle in revoke.c */
+    bool gone;                             /* this thread's exit has begun: no more caches */
     struct thread_record *record;
-    table_slot_t table[TABLE_SLOTS];
 } thread_t;
 
 /* What others need of a thread; linked while it lives. Guarded by the registry lock. */
@@ -81,12 +76,26 @@ typedef struct thread_record {
 
 extern HIDDEN _Thread_local thread_t thread_self;
 
-_Static_assert(sizeof(table_slot_t) == 16 || UINTPTR_MAX <= 0xffffffffu, "a handle's low byte is a slot's offset");
+/* The cache of no arena, in every slot that has no other. Never written. */
+extern HIDDEN cache_t cache_none;
 
-/* Bits 4 to 7 of a handle are its slot (registry.c); slot 0 is never an arena's, so that NULL misses. */
-INLINE table_slot_t *table_slot(thread_t *thread, const arena_t *arena)
+/* Bits 3 to 7 of a handle are its slot (registry.c); slot 0 is never an arena's, so that NULL misses. */
+INLINE _Atomic(cache_t *) *table_slot(thread_t *thread, const arena_t *arena)
 {
-    return (table_slot_t *)((char *)thread->table + ((uintptr_t)arena & 0xf0) / 16 * sizeof(table_slot_t));
+    return &thread->table[((uintptr_t)arena >> 3) % TABLE_SLOTS];
+}
+
+/*
+ * The calling thread's cache of the arena if its table has it; compare `arena` of what comes back. A relaxed
+ * load; spelled as a volatile one, which it compiles to anyway, because gcc addresses an atomic operand of
+ * thread-local storage with two more instructions.
+ */
+INLINE cache_t *table_lookup(const arena_t *arena)
+{
+    if (UNDER_TSAN) {
+        return atomic_load_explicit(table_slot(&thread_self, arena), memory_order_relaxed);
+    }
+    return *(cache_t *volatile *)&thread_self.table[((uintptr_t)arena >> 3) % TABLE_SLOTS];
 }
 
 INLINE void cache_enter(thread_t *thread)
@@ -113,16 +122,17 @@ INLINE void cache_leave(thread_t *thread)
 HIDDEN cache_t *thread_cache(arena_t *arena);
 
 /* Slow paths; all are called inside and leave. */
-HIDDEN void *cache_carve(thread_t *thread, cache_t *cache, unsigned class);
-HIDDEN void *cache_alloc_miss(thread_t *thread, arena_t *arena, size_t size);
-HIDDEN void *cache_alloc_tick(thread_t *thread, cache_t *cache, unsigned class, void *block);
-HIDDEN void cache_free_full(thread_t *thread, cache_t *cache, unsigned class, void *block);
-HIDDEN void cache_free_other(thread_t *thread, arena_t *arena, void *block);
+HIDDEN void *cache_carve(cache_t *cache, unsigned class);
+HIDDEN void *cache_alloc_miss(arena_t *arena, size_t size);
+HIDDEN void *cache_alloc_tick(cache_t *cache, unsigned class, void *block);
+HIDDEN void cache_free_full(cache_t *cache, unsigned class, void *block);
+HIDDEN void cache_free_other(arena_t *arena, void *block);
 
 /* The cache's mutex is held, and it is the caller's own or stopped. */
 HIDDEN void cache_close_piece_locked(cache_t *cache); /* and the arena's mutex */
 HIDDEN misuse_t cache_drain(cache_t *cache, void **culprit);
 HIDDEN void cache_discard(cache_t *cache);
+HIDDEN void cache_free_spares(cache_t *cache);
 HIDDEN void cache_each_block(const cache_t *cache, void (*visit)(void *context, void *block), void *context);
 HIDDEN void cache_init(cache_t *cache, arena_t *arena);
 

@@ -14,13 +14,16 @@
 #include <pthread.h>
 #include <string.h>
 
-enum { CACHES_MAX = 256 };
+enum { CACHES_MAX = 256, FREE_CACHES_MAX = 64 };
 
-_Thread_local thread_t thread_self = {.table = {{.key = (arena_t *)1}}}; /* slot 0: NULL is no arena */
+cache_t cache_none = {.arena = (arena_t *)1}; /* NULL is no arena's handle, and neither is this */
+
+_Thread_local thread_t thread_self = {.table = {[0 ... TABLE_SLOTS - 1] = &cache_none}};
 
 /* guarded by the registry lock */
 thread_record_t *threads_first;
 static cache_t *free_caches;
+static unsigned free_cache_count;
 static pthread_key_t exit_key;
 static bool exit_key_works;
 
@@ -92,14 +95,20 @@ void threads_unlink_cache_locked(cache_t *cache)
 
 void threads_evict(const cache_t *cache)
 {
-    table_slot_t *slot = table_slot(cache->thread->thread, cache->arena);
-    if (atomic_load_explicit(&slot->key, memory_order_relaxed) == cache->arena) {
-        atomic_store_explicit(&slot->key, NULL, memory_order_relaxed);
+    _Atomic(cache_t *) *slot = table_slot(cache->thread->thread, cache->arena);
+    if (atomic_load_explicit(slot, memory_order_relaxed) == cache) {
+        atomic_store_explicit(slot, &cache_none, memory_order_relaxed);
     }
 }
 
 void threads_recycle_cache_locked(cache_t *cache)
 {
+    if (free_cache_count >= FREE_CACHES_MAX) {
+        cache_free_spares(cache);
+        meta_free(cache);
+        return;
+    }
+    free_cache_count++;
     cache->next_in_arena = free_caches;
     free_caches = cache;
 }
@@ -130,6 +139,7 @@ static cache_t *new_cache(void)
     cache_t *cache = free_caches;
     if (cache != NULL) {
         free_caches = cache->next_in_arena;
+        free_cache_count--;
         return cache;
     }
     cache = meta_calloc(sizeof *cache);
@@ -181,14 +191,14 @@ static cache_t *create_locked(thread_record_t *record, arena_t *arena)
 cache_t *thread_cache(arena_t *arena)
 {
     thread_t *self = &thread_self;
-    table_slot_t *slot = table_slot(self, arena);
-    if (atomic_load_explicit(&slot->key, memory_order_relaxed) == arena) {
-        return slot->cache; /* its own, and the arena is in use: it cannot go away */
+    cache_t *cache = table_lookup(arena);
+    if (cache->arena == arena) {
+        return cache; /* its own, and the arena is in use: it cannot go away */
     }
     if (!atomic_load_explicit(&arena->alive, memory_order_relaxed)) {
         return NULL;
     }
-    cache_t *cache = NULL;
+    cache = NULL;
     lock_acquire(&registry_lock);
     if (register_self_locked(self)) {
         cache = self->record->hash[bucket_of(arena)];
@@ -200,8 +210,7 @@ cache_t *thread_cache(arena_t *arena)
     lock_release(&registry_lock);
     if (cache != NULL) {
         lock_acquire(&cache->lock); /* waits for a revoker */
-        slot->cache = cache;
-        atomic_store_explicit(&slot->key, arena, memory_order_relaxed);
+        atomic_store_explicit(table_slot(self, arena), cache, memory_order_relaxed);
         lock_release(&cache->lock);
     }
     return cache;

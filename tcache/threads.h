@@ -11,7 +11,7 @@ extern HIDDEN thread_record_t *threads_first;
 
 HIDDEN void threads_init(void);
 
-/* Takes the key of the cache's slot away from its thread. */
+/* Takes the cache out of its thread's table. */
 HIDDEN void threads_evict(const cache_t *cache);
 
 /* Out of its thread's and its arena's lists; its magazines are gone already. */
