@@ -102,6 +102,22 @@ static void unaligned_hook_memory_is_managed_too(void **state)
     }
 }
 
+static void a_request_that_fills_whole_granules_fits_its_new_region(void **state)
+{
+    static const size_t skews[] = {0, 1, 8, 4096, 4104, 4111};
+
+    (void)state;
+    for (unsigned quantum = 8; quantum <= 16; quantum += 8)
+        for (size_t i = 0; i < sizeof skews / sizeof skews[0]; i++)
+            for (size_t size = 2 * 64 * KIB - 64; size <= 2 * 64 * KIB + 16; size++) {
+                book.skew = skews[i];
+                opened = arena_create(&(arena_options_t){
+                    .source = ARENA_SOURCE_HOOKS, .hooks = book_hooks(&book), .quantum = quantum});
+                assert_non_null(arena_alloc(opened, size));
+                close_opened();
+            }
+}
+
 static void dirty_hook_memory_is_cleared_for_calloc(void **state)
 {
     (void)state;
@@ -372,6 +388,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(hooks_are_where_memory_comes_from_and_goes_to),
         TEST(unaligned_hook_memory_is_managed_too),
+        TEST(a_request_that_fills_whole_granules_fits_its_new_region),
         TEST(dirty_hook_memory_is_cleared_for_calloc),
         TEST(an_unmap_that_refuses_leaves_the_memory_usable),
         TEST(a_map_that_fails_is_enomem_and_passes),
