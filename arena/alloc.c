@@ -132,6 +132,25 @@ static void *grow_and_take(arena_t *arena, const want_t *want, bool *zero)
     return block;
 }
 
+bool alloc_make_room(arena_t *arena, size_t usable)
+{
+    size_t need = chunk_size_for(usable, arena->quantum) + 2 * CHUNK_HEADER;
+    lock_acquire(&arena->grow);
+    lock_acquire(&arena->lock);
+    bool room = arena->regions != NULL && (run_find_locked(arena, 1) != 0 || carve_grow_locked(arena, need));
+    lock_release(&arena->lock);
+    if (!room && region_grow_unlocked(arena, need)) {
+        if (arena->source == ARENA_SOURCE_HOOKS) {
+            lock_acquire(&arena->lock);
+            adopt_raw_regions_locked(arena);
+            lock_release(&arena->lock);
+        }
+        room = true;
+    }
+    lock_release(&arena->grow);
+    return room;
+}
+
 static bool is_large(const arena_t *arena, const want_t *want)
 {
     if (arena->source == ARENA_SOURCE_BUFFER || want->class != 0) {

@@ -37,6 +37,10 @@ HIDDEN size_t alloc_good_size(arena_t *arena, size_t request);
 /* Up to `count` blocks of `class` without growing the arena. Not counted as allocations. */
 HIDDEN size_t alloc_fill(arena_t *arena, unsigned class, void **out, size_t count);
 
+/* Grows the arena so that a block of `usable` bytes can be taken, unless another thread just did; false: it
+ * cannot. */
+HIDDEN bool alloc_make_room(arena_t *arena, size_t usable);
+
 /* Takes blocks back that caches held. A misuse is returned with its block, and the rest still taken. Gives
  * no memory back to the source: call alloc_settle when no lock is held. */
 HIDDEN misuse_t alloc_drain(arena_t *arena, void **blocks, size_t count, void **culprit);

@@ -145,6 +145,26 @@ static arena_t *create_in_buffer(const arena_options_t *options)
     return arena;
 }
 
+/* Caller holds the registry lock. NULL with errno. */
+static arena_t *create_locked(const arena_options_t *options)
+{
+    bool in_buffer = options->source == ARENA_SOURCE_BUFFER;
+    arena_t *arena = in_buffer ? create_in_buffer(options) : registry_take_shell_locked();
+    if (arena == NULL) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    if (!in_buffer) {
+        configure(arena, options);
+    }
+    if (!registry_add_locked(arena)) {
+        registry_put_shell_locked(arena);
+        errno = EBUSY;
+        return NULL;
+    }
+    return arena;
+}
+
 arena_t *arena_create(const arena_options_t *options)
 {
     static const arena_options_t defaults = {0};
@@ -154,22 +174,9 @@ arena_t *arena_create(const arena_options_t *options)
         return NULL;
     }
     pthread_once(&once, init_process);
-    arena_t *arena;
-    if (options->source == ARENA_SOURCE_BUFFER) {
-        arena = create_in_buffer(options);
-    } else {
-        arena = registry_take_shell();
-        if (arena == NULL) {
-            errno = ENOMEM;
-            return NULL;
-        }
-        configure(arena, options);
-    }
-    if (!registry_add(arena)) {
-        registry_put_shell(arena);
-        errno = EBUSY;
-        return NULL;
-    }
+    lock_acquire(&registry_lock);
+    arena_t *arena = create_locked(options);
+    lock_release(&registry_lock);
     return arena;
 }
 
@@ -186,15 +193,19 @@ void arena_destroy(arena_t *arena)
         return;
     }
     check_alive(arena);
-    registry_remove(arena);
+    lock_acquire(&registry_lock);
+    registry_remove_locked(arena);
     cachehook_forget(arena, false);
+    lock_release(&registry_lock);
     if (arena->in_buffer) {
         return;
     }
     large_release_all(arena);
     region_release_all(arena, false);
     clear_heap(arena);
-    registry_put_shell(arena);
+    lock_acquire(&registry_lock);
+    registry_put_shell_locked(arena);
+    lock_release(&registry_lock);
 }
 
 void arena_reset(arena_t *arena)
@@ -204,7 +215,9 @@ void arena_reset(arena_t *arena)
         return;
     }
     check_alive(arena);
+    lock_acquire(&registry_lock);
     cachehook_forget(arena, true);
+    lock_release(&registry_lock);
     lock_acquire(&arena->lock);
     totals_t old = arena->totals;
     arena->totals = (totals_t){.peak_mapped_bytes = old.peak_mapped_bytes,

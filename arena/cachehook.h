@@ -28,7 +28,8 @@ HIDDEN void cachehook_drain_stopped(arena_t *arena);
 /* Returns blocks to the arena: the depot's and the calling thread's; with `all` every thread's. */
 HIDDEN void cachehook_reclaim(arena_t *arena, bool all);
 
-/* The arena is emptied: all its caches are forgotten, blocks and all; `keep_own`: the caller's stays. */
+/* The arena is emptied: all its caches are forgotten, blocks and all; `keep_own`: the caller's stays. Caller holds
+ * the registry lock. */
 HIDDEN void cachehook_forget(arena_t *arena, bool keep_own);
 
 /* Around fork, caller holds the registry lock; `child` after reinitialising it. */

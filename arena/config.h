@@ -74,8 +74,8 @@ enum {
 #define CACHE_HELD_BYTES (1 * MIB)       /* full magazines of all classes that a thread keeps */
 #define DEPOT_CLASS_BYTES (1 * MIB)      /* full magazines of one class in a depot */
 #define DEPOT_HELD_BYTES (4 * MIB)       /* and of all classes */
-#define PIECE_FIRST_BYTES (4 * KIB)      /* what a thread carves from in a young arena: first, and later */
-#define PIECE_MAX_BYTES (16 * KIB)
+#define PIECE_FIRST_BYTES (16 * KIB)      /* what a thread carves from in a young arena: first, and later */
+#define PIECE_MAX_BYTES (32 * KIB)
 #define GRADUATE_BYTES (16 * KIB)        /* chunk-backed bytes of a class before it gets slabs */
 #define FIRST_REGION_BYTES (2 * GRANULE)
 #define REGION_MAX_BYTES (64 * MIB)      /* regions grow up to this; larger ones only on demand */

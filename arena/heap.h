@@ -104,6 +104,7 @@ struct arena {
     /* alive while the handle is valid; written under the registry lock by create and destroy, read
      * relaxed by those who report a misuse */
     _Atomic bool alive;
+    _Atomic bool grown; /* has a region; relaxed: a hint that saves a failing attempt */
 
     /* guarded by the registry lock */
     arena_t *next_live, *previous_live; /* or next free shell */
@@ -120,6 +121,7 @@ struct arena {
     /* guarded by lock */
     chunk_bins_t bins;
     region_t *regions;
+    region_t first_region; /* most arenas have one only: its descriptor; start NULL while unused */
     struct large *larges;
     struct chunk *rover; /* next fit: where the last chunk was given out */
     granule_t chunk_edge; /* the granule behind the newest chunk run, where it prefers to grow */

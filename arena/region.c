@@ -163,12 +163,27 @@ static region_t *touching(arena_t *arena, const span_t *span)
     return NULL;
 }
 
+/* Caller holds grow, under which descriptors come and go. */
+static region_t *new_region(arena_t *arena)
+{
+    return arena->first_region.start == NULL ? &arena->first_region : meta_calloc(sizeof(region_t));
+}
+
+static void free_region(arena_t *arena, region_t *region)
+{
+    if (region == &arena->first_region) {
+        region->start = NULL;
+    } else {
+        meta_free(region);
+    }
+}
+
 /* Makes a span part of the arena. False: no memory for its description, the span is the caller's. */
 static bool adopt_span(arena_t *arena, const span_t *span)
 {
-    region_t *fresh = meta_calloc(sizeof *fresh);
+    region_t *fresh = new_region(arena);
     if (fresh == NULL || (span->in_map && !pagemap_ensure(span->start, span->bytes))) {
-        meta_free(fresh);
+        free_region(arena, fresh);
         return false;
     }
     lock_acquire(&arena->lock);
@@ -182,6 +197,7 @@ static bool adopt_span(arena_t *arena, const span_t *span)
         *region = (region_t){.start = span->start, .bytes = span->bytes, .pad = span->pad, .in_map = span->in_map};
         region->id = ++arena->last_region_id;
         link_region(arena, region);
+        atomic_store_explicit(&arena->grown, true, memory_order_relaxed);
     }
     if (span->in_map) {
         run_put_locked(arena, granule_of(span->start), (uint32_t)(span->bytes >> GRANULE_LOG2), region->id, span->kind);
@@ -191,7 +207,7 @@ static bool adopt_span(arena_t *arena, const span_t *span)
     }
     arena->totals.kernel_calls++;
     lock_release(&arena->lock);
-    meta_free(fresh);
+    free_region(arena, fresh);
     return true;
 }
 
@@ -337,7 +353,7 @@ static bool cut(arena_t *arena, region_t *region, char *start, size_t bytes)
     }
     lock_release(&arena->lock);
     if (gone && whole) {
-        meta_free(region);
+        free_region(arena, region);
     }
     return gone;
 }
@@ -518,7 +534,7 @@ static void release_region(arena_t *arena, region_t *region)
         arena->totals.kernel_calls++;
     }
     arena->totals.mapped_bytes -= region->bytes;
-    meta_free(region);
+    free_region(arena, region);
 }
 
 /* From the last address down, so that the break can come back. */
@@ -540,6 +556,7 @@ void region_release_all(arena_t *arena, bool keep_first)
         last = previous;
     }
     arena->regions = kept;
+    atomic_store_explicit(&arena->grown, kept != NULL, memory_order_relaxed);
     if (kept != NULL) {
         kept->next = NULL;
     }

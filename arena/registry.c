@@ -66,25 +66,20 @@ static arena_t *new_shell(void)
     return arena;
 }
 
-arena_t *registry_take_shell(void)
+arena_t *registry_take_shell_locked(void)
 {
-    lock_acquire(&registry_lock);
     arena_t *arena = shells;
-    if (arena != NULL) {
-        shells = arena->next_live;
-    } else {
-        arena = new_shell();
+    if (arena == NULL) {
+        return new_shell();
     }
-    lock_release(&registry_lock);
+    shells = arena->next_live;
     return arena;
 }
 
-void registry_put_shell(arena_t *arena)
+void registry_put_shell_locked(arena_t *arena)
 {
-    lock_acquire(&registry_lock);
     arena->next_live = shells;
     shells = arena;
-    lock_release(&registry_lock);
 }
 
 static void count_bounded(const arena_t *arena, size_t change)
@@ -99,29 +94,26 @@ bool registry_has_bounded(void)
     return atomic_load_explicit(&bounded, memory_order_relaxed) != 0;
 }
 
-bool registry_add(arena_t *arena)
+bool registry_add_locked(arena_t *arena)
 {
-    lock_acquire(&registry_lock);
     bool breaks = arena->source == ARENA_SOURCE_SBRK;
-    bool free = !breaks || break_owner == NULL;
-    if (free) {
-        break_owner = breaks ? arena : break_owner;
-        arena->previous_live = NULL;
-        arena->next_live = live;
-        if (live != NULL) {
-            live->previous_live = arena;
-        }
-        live = arena;
-        count_bounded(arena, 1);
-        atomic_store_explicit(&arena->alive, true, memory_order_relaxed);
+    if (breaks && break_owner != NULL) {
+        return false;
     }
-    lock_release(&registry_lock);
-    return free;
+    break_owner = breaks ? arena : break_owner;
+    arena->previous_live = NULL;
+    arena->next_live = live;
+    if (live != NULL) {
+        live->previous_live = arena;
+    }
+    live = arena;
+    count_bounded(arena, 1);
+    atomic_store_explicit(&arena->alive, true, memory_order_relaxed);
+    return true;
 }
 
-void registry_remove(arena_t *arena)
+void registry_remove_locked(arena_t *arena)
 {
-    lock_acquire(&registry_lock);
     while (arena->pins != 0) { /* a trim of all arenas is at it */
         lock_release(&registry_lock);
         os_sleep_us(50);
@@ -138,7 +130,6 @@ void registry_remove(arena_t *arena)
     } else {
         live = arena->next_live;
     }
-    lock_release(&registry_lock);
 }
 
 arena_t *registry_arena(uint32_t index)

@@ -12,14 +12,15 @@ extern HIDDEN lock_t registry_lock; /* rank registry */
 
 enum { BUFFER_INDEX = (1 << ARENA_INDEX_BITS) - 1 }; /* of every arena that is in no page map */
 
-/* A shell with index, tag, granules and empty bins, all else as its last owner left it; NULL: no memory
+/* Caller holds the lock for these four. A shell with index, tag, granules and empty bins, all else as its last owner left it; NULL: no memory
  * or no index. */
-HIDDEN arena_t *registry_take_shell(void);
-HIDDEN void registry_put_shell(arena_t *arena);
+HIDDEN arena_t *registry_take_shell_locked(void);
+HIDDEN void registry_put_shell_locked(arena_t *arena);
 
-/* Makes an arena one of the live ones, or no more. False: the break already has an owner. */
-HIDDEN bool registry_add(arena_t *arena);
-HIDDEN void registry_remove(arena_t *arena);
+/* Makes an arena one of the live ones, or no more. False: the break already has an owner. Removal waits, with
+ * the lock released, until no one pins it. */
+HIDDEN bool registry_add_locked(arena_t *arena);
+HIDDEN void registry_remove_locked(arena_t *arena);
 
 /* The live arena of an index that page-map entries carry, or NULL. Lock-free. */
 HIDDEN arena_t *registry_arena(uint32_t index);

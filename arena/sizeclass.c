@@ -11,6 +11,12 @@ const uint16_t sizeclass_bytes[CLASSES + 1] = {
     30720, 32768,
 };
 
+const uint16_t sizeclass_chunk[SLAB_CLASSES + 1] = {
+    0, 32, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176,
+    192, 208, 224, 240, 256, 272, 304, 336, 368, 400, 432, 464,
+    496, 528, 592, 656, 720, 784, 848, 912, 976, 1040,
+};
+
 /* COUNT requests of one class. */
 #define X1(c) c,
 #define X8(c) c, c, c, c, c, c, c, c,

@@ -13,6 +13,9 @@
 extern HIDDEN const uint8_t sizeclass_small[SLAB_MAX + 1]; /* request -> class */
 extern HIDDEN const uint16_t sizeclass_bytes[CLASSES + 1]; /* class -> usable bytes */
 
+/* class -> the chunk that serves it, under quantum 16 */
+extern HIDDEN const uint16_t sizeclass_chunk[SLAB_CLASSES + 1];
+
 /* The class of a request of at most CLASS_MAX bytes; 0 gets class 1. */
 INLINE unsigned sizeclass_of(size_t request)
 {

@@ -24,7 +24,7 @@ void cache_init(cache_t *cache, arena_t *arena)
     memset(cache->fill, 0, sizeof cache->fill);
     cache->next_piece_bytes = PIECE_FIRST_BYTES;
     for (unsigned class = 1; class <= SLAB_CLASSES; class ++) {
-        cache->carve_left[class] = (uint16_t)min_size(GRADUATE_BYTES / sizeclass_bytes[class], UINT16_MAX);
+        cache->carve_left[class] = cache->carve_noted[class] = GRADUATE_BYTES;
     }
 }
 
@@ -72,37 +72,44 @@ static void begin_slow(cache_t *cache)
     lock_acquire(&cache->lock);
 }
 
+/* A tick that falls here is only counted; the next one does its work. */
+INLINE void count_allocation(cache_t *cache)
+{
+    if (--cache->until_tick == 0) {
+        cache->until_tick = TICK_ALLOCATIONS;
+        cache->ticks++;
+    }
+}
+
 /*
  * Carves one young block from the thread's piece: no lock, because the piece's header says OPEN and only
  * its owner writes it. The rest gets its header before the block loses OPEN: whoever frees the block finds
  * a neighbour either way. NULL: no room, or the class has had its share.
  */
-static void *carve(cache_t *cache, unsigned class)
+INLINE void *carve(cache_t *cache, size_t class)
 {
-    size_t size = chunk_size_for(sizeclass_bytes[class], 16);
-    size_t rest = cache->piece_bytes - size;
-    if (UNLIKELY(size > cache->piece_bytes || (rest < CHUNK_MIN && rest != 0) || cache->carve_left[class] == 0)) {
+    size_t size = sizeclass_chunk[class];
+    if (UNLIKELY(cache->piece_bytes < size + CHUNK_MIN || cache->carve_left[class] < size)) {
         return NULL;
     }
+    size_t rest = cache->piece_bytes - size;
     chunk_t *chunk = cache->piece;
-    if (rest != 0) {
-        chunk_set(chunk_at(chunk, size), CHUNK_PIECE, rest, CHUNK_INUSE | CHUNK_PREV_INUSE | CHUNK_OPEN);
-    }
-    chunk_set(chunk, class, size, CHUNK_INUSE | CHUNK_PREV_INUSE);
-    cache->piece = chunk_at(chunk, size);
+    chunk_t *next = chunk_at(chunk, size);
+    chunk_set(next, CHUNK_PIECE, rest, CHUNK_INUSE | CHUNK_PREV_INUSE | CHUNK_OPEN);
+    chunk_set(chunk, (unsigned)class, size, CHUNK_INUSE | CHUNK_PREV_INUSE);
+    cache->piece = next;
     cache->piece_bytes = rest;
-    cache->carve_left[class]--;
-    cache->carved[class]++;
+    cache->carve_left[class] = (uint16_t)(cache->carve_left[class] - size);
     return chunk_block(chunk);
 }
 
-void *cache_carve(cache_t *cache, unsigned class)
+void *cache_carve(cache_t *cache, size_t class)
 {
-    void *block = cache->until_tick == 1 ? NULL : carve(cache, class);
+    void *block = carve(cache, class);
     if (UNLIKELY(block == NULL)) {
         return cache_alloc_miss(cache->arena, sizeclass_bytes[class]);
     }
-    cache->until_tick--;
+    count_allocation(cache);
     cache_leave(&thread_self);
     return block;
 }
@@ -112,20 +119,20 @@ static void count_carved_locked(cache_t *cache)
 {
     arena_t *arena = cache->arena;
     for (unsigned class = 1; class <= SLAB_CLASSES; class ++) {
-        size_t count = cache->carved[class];
-        if (count != 0) {
+        size_t bytes = cache->carve_noted[class] - (size_t)cache->carve_left[class];
+        if (bytes != 0) {
+            size_t count = bytes / sizeclass_chunk[class];
             size_t usable = count * sizeclass_bytes[class];
             arena->totals.chunk_blocks += count;
             arena->totals.chunk_usable += usable;
             arena->granules->slab_class[class].chunk_bytes += (ptrdiff_t)usable;
-            cache->carved[class] = 0;
+            cache->carve_noted[class] = cache->carve_left[class];
         }
     }
 }
 
-void cache_close_piece_locked(cache_t *cache)
+static void close_piece_locked(cache_t *cache)
 {
-    count_carved_locked(cache);
     if (cache->piece_bytes != 0) {
         chunk_set(cache->piece, CHUNK_PIECE, cache->piece_bytes, CHUNK_INUSE | CHUNK_PREV_INUSE);
         carve_put_locked(cache->arena, cache->piece);
@@ -137,6 +144,12 @@ void cache_close_piece_locked(cache_t *cache)
     }
 }
 
+void cache_close_piece_locked(cache_t *cache)
+{
+    count_carved_locked(cache);
+    close_piece_locked(cache);
+}
+
 /* A new piece, if the class is still young and the arena has room without growing. */
 static void open_piece(cache_t *cache, unsigned class)
 {
@@ -144,8 +157,9 @@ static void open_piece(cache_t *cache, unsigned class)
     bool zero;
     size_t bytes = cache->next_piece_bytes;
     lock_acquire(&arena->lock);
-    cache_close_piece_locked(cache);
-    if (cache->carve_left[class] != 0 && !alloc_wants_slab_locked(arena, class)) {
+    close_piece_locked(cache);
+    bool young = cache->carve_left[class] >= sizeclass_chunk[class] && !alloc_wants_slab_locked(arena, class);
+    if (young) {
         chunk_t *chunk = carve_take_locked(arena, bytes, CHUNK_PIECE, &zero);
         if (chunk == NULL && carve_grow_locked(arena, bytes)) {
             chunk = carve_take_locked(arena, bytes, CHUNK_PIECE, &zero);
@@ -158,6 +172,13 @@ static void open_piece(cache_t *cache, unsigned class)
         }
     }
     lock_release(&arena->lock);
+}
+
+static void count_carved(cache_t *cache)
+{
+    lock_acquire(&cache->arena->lock);
+    count_carved_locked(cache);
+    lock_release(&cache->arena->lock);
 }
 
 /* Fills the loaded, empty magazine from the arena without growing it; returns one block, or NULL. */
@@ -236,9 +257,11 @@ static void *alloc_slow(cache_t *cache, unsigned class)
         cache->top[class]--;
         return block;
     }
-    if (class <= SLAB_CLASSES && cache->carve_left[class] != 0) {
+    if (class <= SLAB_CLASSES && cache->carve_left[class] >= sizeclass_chunk[class]) {
         open_piece(cache, class);
         block = carve(cache, class);
+    } else if (class <= SLAB_CLASSES && cache->carve_noted[class] != cache->carve_left[class]) {
+        count_carved(cache); /* so that the arena knows that it is time for slabs */
     }
     return block != NULL ? block : refill(cache, class);
 }
@@ -270,13 +293,14 @@ static void decay_depot(cache_t *cache)
 static void *promote(cache_t *cache, unsigned class, void *block)
 {
     arena_t *arena = cache->arena;
-    if (class > SLAB_CLASSES || cache->carve_left[class] == 0 || (arena->flags & ARENA_NO_SLABS) != 0) {
+    if (class > SLAB_CLASSES || cache->carve_left[class] < sizeclass_chunk[class] || (arena->flags & ARENA_NO_SLABS) != 0) {
         return block;
     }
     lock_acquire(&arena->lock);
     arena->granules->slab_class[class].graduated = true;
     lock_release(&arena->lock);
-    cache->carve_left[class] = 0;
+    count_carved(cache);
+    cache->carve_left[class] = cache->carve_noted[class] = 0;
     void *culprit;
     size_t count;
     void **blocks = magazine_blocks(cache->top[class], class, &count);
@@ -304,14 +328,6 @@ void *cache_alloc_tick(cache_t *cache, unsigned class, void *block)
     return block;
 }
 
-static void count_allocation(cache_t *cache)
-{
-    if (--cache->until_tick == 0) {
-        cache->until_tick = TICK_ALLOCATIONS;
-        cache->ticks++;
-    }
-}
-
 void *cache_alloc_miss(arena_t *arena, size_t size)
 {
     cache_leave(&thread_self);
@@ -320,13 +336,20 @@ void *cache_alloc_miss(arena_t *arena, size_t size)
         return alloc_public(arena, size);
     }
     unsigned class = sizeclass_of(size);
-    lock_acquire(&cache->lock);
-    void *block = alloc_slow(cache, class);
-    if (block != NULL) {
-        count_allocation(cache);
+    void *block = NULL;
+    bool empty = !atomic_load_explicit(&arena->grown, memory_order_relaxed);
+    for (int attempt = empty; attempt < 2 && block == NULL; attempt++) {
+        if (attempt != 0 && !alloc_make_room(arena, sizeclass_bytes[class])) {
+            break;
+        }
+        lock_acquire(&cache->lock);
+        block = alloc_slow(cache, class);
+        if (block != NULL) {
+            count_allocation(cache);
+        }
+        lock_release(&cache->lock);
     }
-    lock_release(&cache->lock);
-    return block != NULL ? block : alloc_public(arena, sizeclass_bytes[class]); /* which may grow the arena */
+    return block != NULL ? block : alloc_public(arena, sizeclass_bytes[class]); /* which tries harder */
 }
 
 /* Empties the full, loaded magazine into the arena. */
@@ -469,7 +492,6 @@ void cache_discard(cache_t *cache)
         }
         cache->used[word] = 0;
     }
-    memset(cache->carved, 0, sizeof cache->carved);
     cache->piece = NULL;
     cache->piece_bytes = 0;
 }

@@ -3,8 +3,6 @@
 
 #include "../arena/meta.h"
 
-magazine_t magazine_dummy __attribute__((aligned(MAGAZINE_BYTES)));
-
 depot_t *depot_create(void)
 {
     depot_t *depot = meta_calloc(sizeof *depot);

@@ -47,7 +47,7 @@ void *arena_alloc(arena_t *arena, size_t size)
     void **top = cache->top[class];
     void *block = *top;
     if (UNLIKELY(block == NULL)) {
-        return cache_carve(cache, (unsigned)class);
+        return cache_carve(cache, class);
     }
     cache->top[class] = top - 1;
     if (UNLIKELY(--cache->until_tick == 0)) {

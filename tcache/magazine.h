@@ -26,11 +26,12 @@ _Static_assert(sizeof(magazine_t) == MAGAZINE_BYTES, "one magazine");
 /* Full and empty at once, never written: what a bin points to before it has a magazine. */
 extern HIDDEN magazine_t magazine_dummy;
 
+extern HIDDEN const uint8_t magazine_capacities[CLASSES + 1];
+
 /* Blocks in a full magazine of the class. */
 INLINE unsigned magazine_capacity(unsigned class)
 {
-    size_t fit = MAGAZINE_HELD_BYTES / sizeclass_bytes[class];
-    return (unsigned)(fit < 2 ? 2 : min_size(fit, MAGAZINE_SLOTS));
+    return magazine_capacities[class];
 }
 
 /* What the blocks of a full one amount to. */

@@ -237,7 +237,7 @@ static void discard_depot(arena_t *arena)
 
 void cachehook_forget(arena_t *arena, bool keep_own)
 {
-    lock_acquire(&registry_lock);
+    check_debug(lock_is_held(&registry_lock));
     for (cache_t *cache = arena->caches, *next; cache != NULL; cache = next) {
         next = cache->next_in_arena;
         threads_evict(cache);
@@ -251,7 +251,6 @@ void cachehook_forget(arena_t *arena, bool keep_own)
         }
     }
     discard_depot(arena);
-    lock_release(&registry_lock);
 }
 
 /* One barrier for all arenas. */
@@ -294,7 +293,7 @@ static void abandon(arena_t *arena, cache_t *cache)
         piece = chunk_next(piece); /* carved, but not yet noted */
     }
     bool open = piece != NULL && chunk_class(piece) == CHUNK_PIECE && chunk_has_flag(piece, CHUNK_OPEN);
-    memset(cache->carved, 0, sizeof cache->carved);
+    memcpy(cache->carve_noted, cache->carve_left, sizeof cache->carve_noted);
     cache->piece = open ? piece : NULL;
     cache->piece_bytes = open ? chunk_size(piece) : 0;
     cache_close_piece_locked(cache);

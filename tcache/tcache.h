@@ -10,8 +10,8 @@
  *
  * membarrier makes every running thread pass a full barrier: an owner that loaded the cache has its store
  * of busy visible to the revoker, and an owner that stores busy later loads cache_none. The owner that finds
- * it leaves, takes the cache's mutex and so waits for the revoker; it alone fills the slot again, under that
- * mutex. The owner pays two plain stores and the compare that it needs anyway.
+ * it leaves, takes the cache's mutex and so waits for the revoker; it alone fills the slot again, under
+ * the registry lock, which a revoker holds, too. The owner pays two plain stores and the compare that it needs anyway.
  *
  * Under ThreadSanitizer, which does not know membarrier, busy is a real lock that both sides take: same
  * functions, same callers. tests/model/asymmetric.c explores every interleaving of the shipped protocol.
@@ -36,8 +36,8 @@ typedef struct cache {
     uint64_t ticks;
     struct chunk *piece; /* OPEN chunk that young blocks are carved from, or NULL */
     size_t piece_bytes;
-    uint16_t carve_left[SLAB_CLASSES + 1]; /* blocks of a class before it asks the arena about slabs */
-    uint16_t carved[SLAB_CLASSES + 1];     /* blocks that the arena has not counted yet */
+    uint16_t carve_left[SLAB_CLASSES + 1]; /* bytes of a class before it asks the arena about slabs */
+    uint16_t carve_noted[SLAB_CLASSES + 1]; /* carve_left when the arena last counted what was carved */
 
     /* under lock, or stopped */
     lock_t lock;
@@ -122,7 +122,7 @@ INLINE void cache_leave(thread_t *thread)
 HIDDEN cache_t *thread_cache(arena_t *arena);
 
 /* Slow paths; all are called inside and leave. */
-HIDDEN void *cache_carve(cache_t *cache, unsigned class);
+HIDDEN void *cache_carve(cache_t *cache, size_t class);
 HIDDEN void *cache_alloc_miss(arena_t *arena, size_t size);
 HIDDEN void *cache_alloc_tick(cache_t *cache, unsigned class, void *block);
 HIDDEN void cache_free_full(cache_t *cache, unsigned class, void *block);

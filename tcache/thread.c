@@ -207,12 +207,10 @@ cache_t *thread_cache(arena_t *arena)
         }
         cache = cache != NULL ? cache : create_locked(self->record, arena);
     }
-    lock_release(&registry_lock);
-    if (cache != NULL) {
-        lock_acquire(&cache->lock); /* waits for a revoker */
+    if (cache != NULL) { /* no revoker is at it: it would hold the registry lock */
         atomic_store_explicit(table_slot(self, arena), cache, memory_order_relaxed);
-        lock_release(&cache->lock);
     }
+    lock_release(&registry_lock);
     return cache;
 }
 
