@@ -11,6 +11,6 @@ int main(void)
         blocks[i] = arena_alloc(arena, 64);
     for (int i = 0; i < 4000; i += 3)
         arena_free(arena, blocks[i]);
-    arena_free(arena, blocks[1500]);
+    arena_free(arena, blocks[3600]);
     return 0;
 }
