@@ -1,0 +1,37 @@
+/*
+ * layer.h: what the tests of private layers share: an arena without a mutex and without caches, in which the
+ * functions whose names end in _locked may be called as they are, and a first region of known size.
+ */
+#ifndef ARENA_TESTS_LAYER_H
+#define ARENA_TESTS_LAYER_H
+
+#include "../../arena/heap.h"
+#include "../../arena/region.h"
+#include "../../arena/stock.h"
+#include "../support.h"
+
+/* An arena that holds nothing yet; its first region will be of `granules`, more only on demand. */
+SUPPORT_UNUSED static arena_t *layer_arena(unsigned flags, size_t granules)
+{
+    arena_options_t options = {.name = "layer",
+                               .flags = ARENA_SINGLE_THREAD | flags,
+                               .first_region_bytes = granules * GRANULE,
+                               .trim_threshold_bytes = SIZE_MAX,
+                               .purge_delay_ms = UINT32_MAX};
+    arena_t *arena = arena_create(&options);
+
+    must(arena != NULL);
+    stock_trim(0); /* what other tests left there may be larger than asked for */
+    return arena;
+}
+
+/* Gives an empty arena its first region: one free run of `granules`. Returns the first of them. */
+SUPPORT_UNUSED static granule_t layer_region(arena_t *arena, size_t granules)
+{
+    must(arena->regions == NULL && arena->first_region_bytes == granules * GRANULE);
+    must(region_grow_unlocked(arena, GRANULE));
+    must(arena->regions != NULL && arena->regions->bytes == granules * GRANULE);
+    return granule_of(arena->regions->start);
+}
+
+#endif
