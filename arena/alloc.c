@@ -540,6 +540,6 @@ void alloc_tick(arena_t *arena)
     bool purge = due && dirty != 0 && !arena->purge_failed;
     lock_release(&arena->lock);
     if (purge) {
-        region_purge(arena, dirty / 2 < 4 * GRANULE ? 0 : dirty / 2);
+        region_purge(arena, dirty / 4 < 4 * GRANULE ? 0 : dirty / 4); /* gone in a second or so */
     }
 }

@@ -50,7 +50,7 @@ enum {
 };
 
 #define CHUNK_SIZE_MASK (((uint64_t)1 << 48) - 1 - CHUNK_FLAGS)
-#define CHUNK_SEAL_FACTOR 0x79b97f4bu
+#define CHUNK_SEAL_FACTOR UINT64_C(0x9e3779b97f4a7c15) /* 2^64 over the golden ratio: near addresses differ at the top */
 
 _Static_assert(sizeof(chunk_t) <= CHUNK_MIN - sizeof(uint64_t), "links and footer fit the smallest chunk");
 

@@ -271,7 +271,7 @@ bool region_grow_unlocked(arena_t *arena, size_t need)
     if (arena->source == ARENA_SOURCE_BUFFER || need > PTRDIFF_MAX - 2 * GRANULE) {
         return false;
     }
-    need = align_up(need, GRANULE);
+    need = align_up(need + (arena->source == ARENA_SOURCE_HOOKS ? 16 : 0), GRANULE); /* may come unaligned */
     size_t want = max_size(need, next_region_bytes(arena));
     return grow_from_stock(arena, need, want) || grow_by(arena, want) || (want > need && grow_by(arena, need));
 }
@@ -380,11 +380,10 @@ static size_t drop_dirty(arena_t *arena, granule_t first, uint32_t length, const
 
 enum { BATCH = 1024 }; /* granules that one step works on: 64 MiB */
 
-/* Which granules one step takes: up to `most` at one end of the free run that begins at `run`. */
+/* Which granules one step takes: up to `most` of the free run at `run`, behind the first `skip`. */
 typedef struct {
     granule_t run;
-    uint32_t most;
-    bool front;
+    uint32_t skip, most;
 } batch_t;
 
 /*
@@ -394,11 +393,14 @@ static granule_t take_batch(arena_t *arena, batch_t batch, uint32_t *count, bool
 {
     uint32_t whole = run_remove_locked(arena, batch.run);
     uint32_t region = pagemap_tag(batch.run)->region;
-    uint32_t taken = whole < batch.most ? whole : batch.most;
-    taken = taken < BATCH ? taken : BATCH;
-    granule_t first = batch.front ? batch.run : batch.run + (whole - taken);
-    if (whole > taken) {
-        run_restore_locked(arena, batch.front ? batch.run + taken : batch.run, whole - taken, region);
+    uint32_t taken = whole - batch.skip < batch.most ? whole - batch.skip : batch.most;
+    uint32_t rest = whole - batch.skip - taken;
+    granule_t first = batch.run + batch.skip;
+    if (batch.skip != 0) { /* [skipped][taken][rest] */
+        run_restore_locked(arena, batch.run, batch.skip, region);
+    }
+    if (rest != 0) {
+        run_restore_locked(arena, first + taken, rest, region);
     }
     for (uint32_t i = 0; i < taken; i++) {
         dirty[i] = run_kind(arena, first + i) == KIND_FREE_DIRTY;
@@ -437,6 +439,28 @@ static size_t give_back(arena_t *arena, batch_t batch, bool *failed)
     return dropped;
 }
 
+/*
+ * What a purge does next with a free run of the dirty bins: cut its end off if that is its region's, else
+ * drop from its first dirty granule on. .most 0: it has none; it went to the clean bins.
+ */
+static batch_t next_batch(arena_t *arena, granule_t run)
+{
+    uint32_t length = pagemap_tag(run)->length;
+    const region_t *region = region_of_granule(arena, run);
+    if (is_cuttable(arena, region, granule_start(run + length - 1), GRANULE)) {
+        return (batch_t){run, length > BATCH ? length - BATCH : 0, BATCH};
+    }
+    for (uint32_t i = 0; i < length; i++) {
+        if (run_kind(arena, run + i) == KIND_FREE_DIRTY) {
+            return (batch_t){run, i, BATCH};
+        }
+    }
+    uint32_t tag_region = pagemap_tag(run)->region;
+    run_remove_locked(arena, run);
+    run_restore_locked(arena, run, length, tag_region & ~RUN_DIRTY);
+    return (batch_t){.most = 0};
+}
+
 size_t region_purge(arena_t *arena, size_t dirty_target)
 {
     size_t given = 0;
@@ -448,8 +472,11 @@ size_t region_purge(arena_t *arena, size_t dirty_target)
         if (run == 0) {
             break;
         }
-        given += give_back(arena, (batch_t){run, BATCH, false}, &failed);
-        lock_acquire(&arena->lock);
+        batch_t batch = next_batch(arena, run);
+        if (batch.most != 0) {
+            given += give_back(arena, batch, &failed);
+            lock_acquire(&arena->lock);
+        }
     }
     arena->purge_failed = failed;
     lock_release(&arena->lock);
@@ -457,19 +484,20 @@ size_t region_purge(arena_t *arena, size_t dirty_target)
     return given;
 }
 
-/* The free granules at an end of the region that can be cut off; .run 0: none. */
+/* The free granules at an end of the region that can be cut off; .most 0: none. */
 static batch_t free_end(const arena_t *arena, const region_t *region, size_t surplus)
 {
-    batch_t batch = {.most = (uint32_t)min_size((surplus + GRANULE - 1) >> GRANULE_LOG2, BATCH)};
+    uint32_t most = (uint32_t)min_size((surplus + GRANULE - 1) >> GRANULE_LOG2, BATCH);
     granule_t first = granule_of(region->start);
     granule_t last = granule_of(region->start + region->bytes - 1);
     if (run_kind_is_free(run_kind(arena, last)) && is_cuttable(arena, region, granule_start(last), GRANULE)) {
-        batch.run = last + 1 - pagemap_tag(last)->length;
-    } else if (run_kind_is_free(run_kind(arena, first)) && is_cuttable(arena, region, region->start, GRANULE)) {
-        batch.run = first;
-        batch.front = true;
+        uint32_t length = pagemap_tag(last)->length;
+        return (batch_t){last + 1 - length, length > most ? length - most : 0, most};
     }
-    return batch;
+    if (run_kind_is_free(run_kind(arena, first)) && is_cuttable(arena, region, region->start, GRANULE)) {
+        return (batch_t){first, 0, most};
+    }
+    return (batch_t){.most = 0};
 }
 
 static size_t trim_region(arena_t *arena, region_t *region, size_t keep_bytes)
@@ -479,7 +507,7 @@ static size_t trim_region(arena_t *arena, region_t *region, size_t keep_bytes)
     while (!failed && region->in_map && arena->totals.mapped_bytes > keep_bytes) {
         batch_t batch = free_end(arena, region, arena->totals.mapped_bytes - keep_bytes);
         size_t before_bytes = region->bytes;
-        if (batch.run == 0) {
+        if (batch.most == 0) {
             break;
         }
         size_t step = give_back(arena, batch, &failed);

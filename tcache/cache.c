@@ -228,6 +228,7 @@ static bool load_own(cache_t *cache, unsigned class)
     }
     cache->full[class] = magazine_next(magazine);
     cache->full_count[class]--;
+    cache->full_least[class] = (uint16_t)min_size(cache->full_least[class], cache->full_count[class]);
     cache->full_bytes -= magazine_bytes(class);
     load(cache, class, magazine);
     return true;
@@ -266,22 +267,70 @@ static void *alloc_slow(cache_t *cache, unsigned class)
     return block != NULL ? block : refill(cache, class);
 }
 
-/* Depot magazines that nobody needed for a while go home. */
-static void decay_depot(cache_t *cache)
+/* Empties the loaded magazine into the arena. */
+static misuse_t empty_loaded(cache_t *cache, unsigned class, void **culprit)
 {
-    arena_t *arena = cache->arena;
-    depot_t *depot = depot_of(arena);
-    if (depot != NULL && depot_decay_is_due(depot, os_now_ms())) {
-        for (unsigned class = 1; class <= CLASSES; class ++) {
-            magazine_t *magazine;
-            while ((magazine = depot_take_spare(depot, class)) != NULL) {
-                void **top = magazine_load_full(magazine, class);
-                size_t count;
-                void **blocks = magazine_blocks(top, class, &count);
-                void *culprit;
-                alloc_drain(arena, blocks, count, &culprit);
-                put_spare(cache, magazine);
-            }
+    size_t count;
+    void **blocks = magazine_blocks(cache->top[class], class, &count);
+    misuse_t wrong = alloc_drain(cache->arena, blocks, count, culprit);
+    cache->top[class] = blocks - 1;
+    return wrong;
+}
+
+/* Depot magazines that nobody needed for a while go home. */
+static void decay_depot(arena_t *arena, depot_t *depot)
+{
+    for (unsigned class = 1; class <= CLASSES; class ++) {
+        magazine_t *magazine;
+        while ((magazine = depot_take_spare(depot, class)) != NULL) {
+            size_t count;
+            void *culprit;
+            void **blocks = magazine_blocks(magazine_load_full(magazine, class), class, &count);
+            alloc_drain(arena, blocks, count, &culprit);
+            meta_free(magazine);
+        }
+    }
+}
+
+/* So do the cache's own full magazines, and the loaded one of a class that stands still. */
+static void decay_class(cache_t *cache, unsigned class)
+{
+    size_t count;
+    void *culprit;
+    void **blocks = magazine_blocks(cache->top[class], class, &count);
+    if (count != 0 && count == cache->held[class]) {
+        empty_loaded(cache, class, &culprit);
+    }
+    while (cache->full_least[class] != 0) {
+        magazine_t *magazine = cache->full[class];
+        cache->full[class] = magazine_next(magazine);
+        cache->full_count[class]--;
+        cache->full_least[class]--;
+        cache->full_bytes -= magazine_bytes(class);
+        blocks = magazine_blocks(magazine_load_full(magazine, class), class, &count);
+        alloc_drain(cache->arena, blocks, count, &culprit);
+        put_spare(cache, magazine);
+    }
+    cache->full_least[class] = cache->full_count[class];
+    magazine_blocks(cache->top[class], class, &count);
+    cache->held[class] = (uint8_t)count;
+}
+
+/* Idle stock drains: what a quarter of a second did not need pins slabs that could be empty. */
+static void decay(cache_t *cache)
+{
+    uint64_t now = os_now_ms();
+    depot_t *depot = depot_of(cache->arena);
+    if (depot != NULL && depot_decay_is_due(depot, now)) {
+        decay_depot(cache->arena, depot);
+    }
+    if (now - cache->decayed_ms < PURGE_DELAY_MS) {
+        return;
+    }
+    cache->decayed_ms = now;
+    for (unsigned word = 0; word < 2; word++) {
+        for (uint64_t bits = cache->used[word]; bits != 0; bits &= bits - 1) {
+            decay_class(cache, word * 64 + lowest_bit(bits));
         }
     }
 }
@@ -322,7 +371,7 @@ void *cache_alloc_tick(cache_t *cache, unsigned class, void *block)
     cache->until_tick = TICK_ALLOCATIONS;
     cache->ticks++;
     block = promote(cache, class, block);
-    decay_depot(cache);
+    decay(cache);
     lock_release(&cache->lock);
     alloc_tick(arena);
     return block;
@@ -350,16 +399,6 @@ void *cache_alloc_miss(arena_t *arena, size_t size)
         lock_release(&cache->lock);
     }
     return block != NULL ? block : alloc_public(arena, sizeclass_bytes[class]); /* which tries harder */
-}
-
-/* Empties the full, loaded magazine into the arena. */
-static misuse_t empty_loaded(cache_t *cache, unsigned class, void **culprit)
-{
-    size_t count;
-    void **blocks = magazine_blocks(cache->top[class], class, &count);
-    misuse_t wrong = alloc_drain(cache->arena, blocks, count, culprit);
-    cache->top[class] = blocks - 1;
-    return wrong;
 }
 
 /* Makes room where the magazine is full (or the dummy): keeps it, deposits it, or empties it. */

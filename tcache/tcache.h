@@ -45,6 +45,9 @@ typedef struct cache {
     uint16_t full_count[CLASSES + 1];
     size_t full_bytes; /* of all classes */
     uint8_t fill[CLASSES + 1]; /* blocks that the next refill asks for */
+    uint16_t full_least[CLASSES + 1]; /* of full_count, since the last decay */
+    uint8_t held[CLASSES + 1];        /* blocks in the loaded magazine at the last decay */
+    uint64_t decayed_ms;
     uint64_t used[2];          /* classes whose bin is not the dummy, or that have full magazines */
     magazine_t *spare;         /* empty ones */
     unsigned spare_count;
@@ -71,6 +74,8 @@ typedef struct thread_record {
     thread_t *thread;
     cache_t *hash[CACHE_HASH];
     unsigned caches;
+    cache_t *retired; /* its caches of arenas that are gone, for arenas to come */
+    unsigned retired_count;
     unsigned next_victim; /* bucket from which the next surplus cache goes */
 } thread_record_t;
 

@@ -14,7 +14,7 @@
 #include <pthread.h>
 #include <string.h>
 
-enum { CACHES_MAX = 256, FREE_CACHES_MAX = 64 };
+enum { CACHES_MAX = 256, RETIRED_MAX = 64, RETIRED_SPARES = 4 };
 
 cache_t cache_none = {.arena = (arena_t *)1}; /* NULL is no arena's handle, and neither is this */
 
@@ -22,8 +22,6 @@ _Thread_local thread_t thread_self = {.table = {[0 ... TABLE_SLOTS - 1] = &cache
 
 /* guarded by the registry lock */
 thread_record_t *threads_first;
-static cache_t *free_caches;
-static unsigned free_cache_count;
 static pthread_key_t exit_key;
 static bool exit_key_works;
 
@@ -101,16 +99,31 @@ void threads_evict(const cache_t *cache)
     }
 }
 
+/*
+ * Back to the thread that it came from and to no other: that thread may have loaded it from a slot that two
+ * arenas share, and be about to compare its arena. It alone may see it become another arena's, or unmap it.
+ */
 void threads_recycle_cache_locked(cache_t *cache)
 {
-    if (free_cache_count >= FREE_CACHES_MAX) {
+    thread_record_t *record = cache->thread;
+    if (record->retired_count >= RETIRED_SPARES) {
+        cache_free_spares(cache);
+    }
+    record->retired_count++;
+    cache->next_in_arena = record->retired;
+    record->retired = cache;
+}
+
+/* The calling thread's, or one that is no more. */
+static void free_retired_locked(thread_record_t *record, unsigned keep)
+{
+    while (record->retired_count > keep) {
+        cache_t *cache = record->retired;
+        record->retired = cache->next_in_arena;
+        record->retired_count--;
         cache_free_spares(cache);
         meta_free(cache);
-        return;
     }
-    free_cache_count++;
-    cache->next_in_arena = free_caches;
-    free_caches = cache;
 }
 
 /* The cache's blocks go home, then it is nobody's. Its thread is the caller, or ends. */
@@ -134,12 +147,13 @@ static void give_up_cache_locked(cache_t *cache)
     }
 }
 
-static cache_t *new_cache(void)
+static cache_t *new_cache(thread_record_t *record)
 {
-    cache_t *cache = free_caches;
+    cache_t *cache = record->retired;
     if (cache != NULL) {
-        free_caches = cache->next_in_arena;
-        free_cache_count--;
+        record->retired = cache->next_in_arena;
+        record->retired_count--;
+        free_retired_locked(record, RETIRED_MAX);
         return cache;
     }
     cache = meta_calloc(sizeof *cache);
@@ -169,7 +183,7 @@ static cache_t *create_locked(thread_record_t *record, arena_t *arena)
     if (depot_of(arena) == NULL && arena->cache_count == 1) {
         atomic_store_explicit(&arena->depot, depot_create(), memory_order_release); /* a second thread: now there is whom to exchange with */
     }
-    cache_t *cache = new_cache();
+    cache_t *cache = new_cache(record);
     if (cache == NULL) {
         return NULL;
     }
@@ -232,6 +246,7 @@ static void thread_exit(void *argument)
     unlink_record(record);
     record->thread->gone = true;
     record->thread->record = NULL;
+    free_retired_locked(record, 0);
     lock_release(&registry_lock);
     meta_free(record);
 }
@@ -252,6 +267,7 @@ void threads_forget_others_locked(void)
     for (thread_record_t *record = threads_first, *next; record != NULL; record = next) {
         next = record->next;
         if (record != own) {
+            free_retired_locked(record, 0);
             meta_free(record);
         }
     }
