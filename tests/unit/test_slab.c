@@ -1,0 +1,379 @@
+/*
+ * test_slab.c: granules cut into equal blocks: the order in which blocks and slabs serve, the bitmap's view of
+ * misuse, and the way back to the runs.
+ */
+#define _GNU_SOURCE
+#include "../../arena/slab.h"
+
+#include "../../arena/run.h"
+#include "layer.h"
+
+enum { GRANULES = 8, CLASS = 33, PER_SLAB = 64 }; /* 1,024-byte blocks: 64 a slab */
+
+static arena_t *arena;
+static granule_t base;
+
+static int open_heap(void **state)
+{
+    (void)state;
+    must(sizeclass_bytes[CLASS] == GRANULE / PER_SLAB);
+    arena = layer_arena(0, GRANULES);
+    base = layer_region(arena, GRANULES);
+    return 0;
+}
+
+static int close_heap(void **state)
+{
+    (void)state;
+    int broken = arena_check(arena);
+    arena_destroy(arena);
+    return broken;
+}
+
+static char *take_one(unsigned class)
+{
+    void *block = NULL;
+
+    return slab_take_locked(arena, class, &block, 1) == 1 ? block : NULL;
+}
+
+static void take_slab(char **blocks)
+{
+    assert_int_equal(slab_take_locked(arena, CLASS, (void **)blocks, PER_SLAB), PER_SLAB);
+    assert_int_equal(granule_of(blocks[0]), granule_of(blocks[PER_SLAB - 1]));
+}
+
+static void put(void *block)
+{
+    assert_int_equal(slab_put_locked(arena, block), MISUSE_NONE);
+}
+
+/* --- arithmetic --- */
+
+static void the_reciprocal_is_the_smallest_above_the_quotient(void **state)
+{
+    (void)state;
+    for (unsigned class = 1; class <= SLAB_CLASSES; class ++) {
+        uint64_t bytes = sizeclass_bytes[class];
+        assert_int_equal(slab_reciprocal[class], (((uint64_t)1 << 32) + bytes - 1) / bytes);
+    }
+}
+
+static void the_index_is_the_quotient_for_every_offset_and_class(void **state)
+{
+    (void)state;
+    for (unsigned class = 1; class <= SLAB_CLASSES; class ++) {
+        size_t bytes = sizeclass_bytes[class], wrong = 0;
+        for (uintptr_t offset = 0; offset < GRANULE; offset++)
+            wrong += slab_index(class, (void *)(5 * GRANULE + offset)) != offset / bytes;
+        assert_int_equal(wrong, 0);
+    }
+}
+
+/* --- order --- */
+
+static void fresh_blocks_come_in_address_order(void **state)
+{
+    (void)state;
+    for (unsigned class = 1; class <= SLAB_CLASSES; class += 8) {
+        char *last = take_one(class);
+        assert_true(is_aligned(last, GRANULE));
+        for (int i = 0; i < 40; i++) {
+            char *next = take_one(class);
+            assert_ptr_equal(next, last + sizeclass_bytes[class]);
+            last = next;
+        }
+    }
+}
+
+static void freed_blocks_come_lowest_first_before_fresh_ones(void **state)
+{
+    char *blocks[20];
+
+    (void)state;
+    must(slab_take_locked(arena, 2, (void **)blocks, 20) == 20);
+    put(blocks[15]);
+    put(blocks[3]);
+    put(blocks[9]);
+    assert_ptr_equal(take_one(2), blocks[3]);
+    assert_ptr_equal(take_one(2), blocks[9]);
+    assert_ptr_equal(take_one(2), blocks[15]);
+    assert_ptr_equal(take_one(2), blocks[19] + 16);
+}
+
+/* Bits in several words of the bitmap, freed downwards and upwards. */
+static void a_whole_slab_comes_back_in_address_order(void **state)
+{
+    static char *blocks[4096], *again[4096];
+
+    (void)state;
+    for (int down = 0; down <= 1; down++) {
+        must(slab_take_locked(arena, 2, (void **)blocks, 4096) == 4096);
+        for (size_t i = 0; i < 4096; i++) {
+            size_t k = down ? 4095 - i : i;
+            if (k != 2000)
+                put(blocks[k]);
+        }
+        assert_int_equal(slab_take_locked(arena, 2, (void **)again, 4095), 4095);
+        for (size_t i = 0; i < 4095; i++)
+            assert_ptr_equal(again[i], blocks[i < 2000 ? i : i + 1]);
+        for (size_t i = 0; i < 4096; i++)
+            put(blocks[i]);
+    }
+}
+
+static void a_batch_goes_on_in_the_next_slab(void **state)
+{
+    char *blocks[3 * PER_SLAB];
+
+    (void)state;
+    assert_int_equal(slab_take_locked(arena, CLASS, (void **)blocks, 3 * PER_SLAB - 5), 3 * PER_SLAB - 5);
+    assert_int_equal(arena->totals.slabs, 3);
+    assert_int_equal(arena->totals.slab_blocks, 3 * PER_SLAB - 5);
+    for (size_t i = 0; i < 3 * PER_SLAB - 5; i++) {
+        fill(blocks[i], 1024, i);
+        assert_int_equal(slab_validate_locked(arena, blocks[i]), MISUSE_NONE);
+    }
+    for (size_t i = 0; i < 3 * PER_SLAB - 5; i++)
+        assert_true(holds(blocks[i], 1024, i));
+}
+
+static void the_fullest_slab_serves_first(void **state)
+{
+    char *first[PER_SLAB], *second[PER_SLAB], *third[PER_SLAB];
+
+    (void)state;
+    take_slab(first);
+    take_slab(second);
+    take_slab(third);
+    for (int i = 0; i < 40; i++) /* a quarter is left of the first, most of the second, half of the third */
+        put(first[i]);
+    for (int i = 0; i < 4; i++)
+        put(second[i]);
+    for (int i = 0; i < 24; i++)
+        put(third[i]);
+    for (int i = 0; i < 4; i++)
+        assert_ptr_equal(take_one(CLASS), second[i]);
+    assert_ptr_equal(take_one(CLASS), third[0]);
+}
+
+static void a_slab_that_was_full_serves_again(void **state)
+{
+    char *blocks[PER_SLAB];
+
+    (void)state;
+    take_slab(blocks);
+    put(blocks[17]);
+    assert_ptr_equal(take_one(CLASS), blocks[17]);
+    assert_int_not_equal(granule_of(take_one(CLASS)), granule_of(blocks[0]));
+}
+
+/* --- back to the runs --- */
+
+static void an_empty_slab_goes_back_unless_it_is_the_last(void **state)
+{
+    char *first[PER_SLAB], *second[PER_SLAB];
+
+    (void)state;
+    take_slab(first);
+    take_slab(second);
+    size_t free_before = arena->totals.free_run_bytes;
+    for (int i = 0; i < PER_SLAB; i++)
+        put(first[i]);
+    assert_int_equal(arena->totals.slabs, 1);
+    assert_int_equal(arena->totals.free_run_bytes, free_before + GRANULE);
+    assert_int_equal(run_kind(arena, granule_of(first[0])), KIND_FREE_DIRTY);
+    for (int i = 0; i < PER_SLAB; i++)
+        put(second[i]);
+    assert_int_equal(arena->totals.slabs, 1);
+    assert_int_equal(arena->totals.slab_free_usable, GRANULE);
+}
+
+static void an_empty_slab_goes_back_when_it_is_asked_for(void **state)
+{
+    (void)state;
+    put(take_one(CLASS));
+    put(take_one(2));
+    char *kept = take_one(4);
+    assert_true(slab_release_empty_locked(arena));
+    assert_int_equal(arena->totals.slabs, 1);
+    assert_int_equal(arena->totals.slab_bytes, GRANULE);
+    assert_false(slab_release_empty_locked(arena));
+    put(kept);
+}
+
+static void with_no_granule_left_nothing_is_taken(void **state)
+{
+    static char *blocks[GRANULES * PER_SLAB + 1];
+
+    (void)state;
+    assert_int_equal(slab_take_locked(arena, CLASS, (void **)blocks, GRANULES * PER_SLAB + 1),
+                     GRANULES * PER_SLAB);
+    assert_null(take_one(CLASS));
+    assert_null(take_one(2));
+    assert_int_equal(arena->totals.slabs, GRANULES);
+}
+
+/* Of the slab's 16 pages all but those of the two kept blocks can go. */
+static void a_purge_drops_free_pages_and_keeps_the_others(void **state)
+{
+    char *blocks[PER_SLAB];
+
+    (void)state;
+    take_slab(blocks);
+    for (size_t i = 0; i < PER_SLAB; i++)
+        fill(blocks[i], 1024, i);
+    assert_int_equal(slab_purge_locked(arena), 0);
+    for (size_t i = 0; i < PER_SLAB; i++) {
+        if (i != 5 && i != 40)
+            put(blocks[i]);
+    }
+    size_t purged = slab_purge_locked(arena);
+    assert_true(purged >= GRANULE / 2 && purged < GRANULE);
+    assert_true(holds(blocks[5], 1024, 5) && holds(blocks[40], 1024, 40));
+    assert_true(all_zero(blocks[20], 1024));
+    assert_int_equal(slab_purge_locked(arena), 0); /* nothing was freed since */
+    put(blocks[5]);
+    assert_true(slab_purge_locked(arena) != 0);
+    assert_true(holds(blocks[40], 1024, 40));
+}
+
+/* A page that a block of 1,024 - 128 bytes begins before and ends in. */
+static void a_purge_spares_blocks_that_reach_into_a_page(void **state)
+{
+    unsigned class = sizeclass_of(896);
+    char *blocks[GRANULE / 896];
+
+    (void)state;
+    must(slab_take_locked(arena, class, (void **)blocks, GRANULE / 896) == GRANULE / 896);
+    for (size_t i = 0; i < GRANULE / 896; i++)
+        fill(blocks[i], 896, i);
+    for (size_t i = 0; i < GRANULE / 896; i++) {
+        if (i % 9 != 4)
+            put(blocks[i]);
+    }
+    assert_true(slab_purge_locked(arena) != 0);
+    for (size_t i = 4; i < GRANULE / 896; i += 9)
+        assert_true(holds(blocks[i], 896, i));
+}
+
+/* --- misuse --- */
+
+static void a_double_free_is_found_by_the_bitmap(void **state)
+{
+    char *blocks[10];
+
+    (void)state;
+    must(slab_take_locked(arena, 2, (void **)blocks, 10) == 10);
+    put(blocks[4]);
+    totals_t totals = arena->totals;
+    assert_int_equal(slab_put_locked(arena, blocks[4]), MISUSE_DOUBLE_FREE);
+    assert_int_equal(slab_validate_locked(arena, blocks[4]), MISUSE_DOUBLE_FREE);
+    assert_memory_equal(&totals, &arena->totals, sizeof totals);
+}
+
+static void an_interior_pointer_is_found_at_every_offset(void **state)
+{
+    char *block;
+
+    (void)state;
+    for (unsigned class = 1; class <= SLAB_CLASSES; class += 5) {
+        take_one(class);
+        must((block = take_one(class)) != NULL);
+        for (size_t offset = 1; offset < sizeclass_bytes[class]; offset++)
+            assert_int_equal(slab_put_locked(arena, block + offset), MISUSE_INTERIOR);
+        assert_int_equal(slab_validate_locked(arena, block), MISUSE_NONE);
+    }
+}
+
+static void a_block_never_given_out_is_foreign(void **state)
+{
+    (void)state;
+    char *block = take_one(2);
+    assert_int_equal(slab_put_locked(arena, block + 16), MISUSE_FOREIGN);
+    assert_int_equal(slab_put_locked(arena, block + GRANULE - 16), MISUSE_FOREIGN);
+}
+
+/* 65,536 / 1,152... classes that do not divide a granule leave a tail that holds no block. */
+static void the_tail_behind_the_last_block_is_no_block(void **state)
+{
+    unsigned class = sizeclass_of(960);
+    char *blocks[GRANULE / 960];
+
+    (void)state;
+    assert_int_equal(slab_take_locked(arena, class, (void **)blocks, GRANULE / 960), GRANULE / 960);
+    assert_int_equal(arena->totals.slabs, 1);
+    assert_true(distance(blocks[0], blocks[GRANULE / 960 - 1]) + 960 <= GRANULE);
+    assert_int_not_equal(slab_put_locked(arena, blocks[0] + GRANULE / 960 * 960), MISUSE_NONE);
+}
+
+/* --- many operations --- */
+
+static void random_use_keeps_count_and_contents(void **state)
+{
+    enum { HELD = 700 };
+    static char *blocks[HELD];
+    static unsigned classes[HELD];
+    static const unsigned used_classes[] = {1, 2, 9, 20, CLASS};
+    rng_t rng = {test_seed(7)};
+    size_t live = 0, usable = 0;
+
+    (void)state;
+    memset(blocks, 0, sizeof blocks);
+    for (int round = 0; round < 20000 / SLOWNESS; round++) {
+        size_t i = rng_below(&rng, HELD);
+        if (blocks[i] != NULL) {
+            assert_true(holds(blocks[i], sizeclass_bytes[classes[i]], i));
+            put(blocks[i]);
+            live--;
+            usable -= sizeclass_bytes[classes[i]];
+            blocks[i] = NULL;
+        } else {
+            classes[i] = used_classes[rng_below(&rng, 5)];
+            blocks[i] = take_one(classes[i]);
+            if (blocks[i] == NULL)
+                continue;
+            fill(blocks[i], sizeclass_bytes[classes[i]], i);
+            live++;
+            usable += sizeclass_bytes[classes[i]];
+        }
+        assert_int_equal(arena->totals.slab_blocks, live);
+        assert_int_equal(arena->totals.slab_usable, usable);
+        if (round % 1000 == 0)
+            assert_int_equal(arena_check(arena), 0);
+    }
+    for (size_t i = 0; i < HELD; i++) {
+        if (blocks[i] != NULL)
+            put(blocks[i]);
+    }
+    slab_release_empty_locked(arena);
+    assert_int_equal(arena->totals.free_run_bytes, GRANULES * GRANULE);
+}
+
+#define in_heap(test) cmocka_unit_test_setup_teardown(test, open_heap, close_heap)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        in_heap(the_reciprocal_is_the_smallest_above_the_quotient),
+        in_heap(the_index_is_the_quotient_for_every_offset_and_class),
+        in_heap(fresh_blocks_come_in_address_order),
+        in_heap(freed_blocks_come_lowest_first_before_fresh_ones),
+        in_heap(a_whole_slab_comes_back_in_address_order),
+        in_heap(a_batch_goes_on_in_the_next_slab),
+        in_heap(the_fullest_slab_serves_first),
+        in_heap(a_slab_that_was_full_serves_again),
+        in_heap(an_empty_slab_goes_back_unless_it_is_the_last),
+        in_heap(an_empty_slab_goes_back_when_it_is_asked_for),
+        in_heap(with_no_granule_left_nothing_is_taken),
+        in_heap(a_purge_drops_free_pages_and_keeps_the_others),
+        in_heap(a_purge_spares_blocks_that_reach_into_a_page),
+        in_heap(a_double_free_is_found_by_the_bitmap),
+        in_heap(an_interior_pointer_is_found_at_every_offset),
+        in_heap(a_block_never_given_out_is_foreign),
+        in_heap(the_tail_behind_the_last_block_is_no_block),
+        in_heap(random_use_keeps_count_and_contents),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
