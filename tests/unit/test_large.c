@@ -1,0 +1,284 @@
+/* test_large.c: blocks with a mapping of their own: their one page-map entry, the threshold, mremap, the limit. */
+#define _GNU_SOURCE
+#include "../../arena/large.h"
+
+#include "../../arena/os.h"
+#include "../../arena/region.h"
+#include "layer.h"
+
+static arena_t *arena;
+
+static int open_arena(void **state)
+{
+    (void)state;
+    arena = layer_arena(0, 4);
+    return 0;
+}
+
+static int close_arena(void **state)
+{
+    (void)state;
+    int broken = arena_check(arena);
+    arena_destroy(arena);
+    return broken;
+}
+
+static void *take(size_t request)
+{
+    bool zero;
+
+    return large_alloc(arena, request, 16, &zero);
+}
+
+static void put(void *block)
+{
+    assert_int_equal(large_free(arena, block), MISUSE_NONE);
+}
+
+static void a_block_is_whole_pages_of_zeroes_on_a_granule(void **state)
+{
+    bool zero = false;
+
+    (void)state;
+    char *block = large_alloc(arena, 300001, 16, &zero);
+    assert_non_null(block);
+    assert_true(zero);
+    assert_true(is_aligned(block, GRANULE));
+    size_t usable = large_usable(arena, block);
+    assert_int_equal(usable, align_up(300001, os_page_bytes()));
+    assert_int_equal(usable, large_good_size(arena, 300001));
+    assert_true(all_zero(block, usable));
+    fill(block, usable, 1);
+    assert_int_equal(arena->totals.mapped_bytes, usable);
+    assert_int_equal(arena->totals.large_bytes, usable);
+    assert_int_equal(arena->totals.large_blocks, 1);
+    put(block);
+    assert_int_equal(arena->totals.mapped_bytes, 0);
+    assert_int_equal(arena->totals.large_bytes, 0);
+    assert_int_equal(arena->totals.large_blocks, 0);
+}
+
+static void only_the_first_granule_has_an_entry(void **state)
+{
+    (void)state;
+    char *block = take(5 * GRANULE);
+    assert_int_equal(pagemap_entry(block), arena->tag | KIND_LARGE);
+    for (size_t granule = 1; granule < 5; granule++)
+        assert_int_equal(pagemap_entry(block + granule * GRANULE), 0);
+    put(block);
+    assert_int_equal(pagemap_entry(block), 0);
+}
+
+static void an_alignment_beyond_a_granule_is_kept(void **state)
+{
+    (void)state;
+    for (size_t alignment = GRANULE; alignment <= 16 * MIB; alignment *= 4) {
+        bool zero;
+        void *block = large_alloc(arena, 300000, alignment, &zero);
+        assert_non_null(block);
+        assert_true(is_aligned(block, alignment));
+        put(block);
+    }
+}
+
+static void a_pointer_into_the_block_is_interior(void **state)
+{
+    (void)state;
+    char *block = take(5 * GRANULE);
+    assert_int_equal(large_free(arena, block + 16), MISUSE_INTERIOR);
+    assert_int_equal(large_free(arena, block + GRANULE), MISUSE_INTERIOR);
+    assert_int_equal(large_usable(arena, block + 16), 0);
+    assert_null(large_realloc(arena, block + 16, 100));
+    assert_int_equal(arena->totals.large_blocks, 1);
+    put(block);
+}
+
+static void another_arenas_block_is_not_taken(void **state)
+{
+    arena_t *other = layer_arena(0, 4);
+    bool zero;
+
+    (void)state;
+    void *block = large_alloc(other, 300000, 16, &zero);
+    assert_int_not_equal(large_free(arena, block), MISUSE_NONE);
+    assert_int_equal(large_usable(arena, block), 0);
+    assert_int_equal(large_usable(other, block), large_good_size(other, 300000));
+    arena_destroy(other);
+}
+
+static void the_threshold_rises_with_what_is_freed(void **state)
+{
+    (void)state;
+    assert_int_equal(arena->large_threshold, LARGE_MIN_BYTES);
+    put(take(MIB));
+    assert_true(arena->large_threshold > MIB);
+    size_t risen = arena->large_threshold;
+    put(take(300000)); /* smaller ones do not lower it */
+    assert_int_equal(arena->large_threshold, risen);
+    put(take(LARGE_MAX_BYTES));
+    assert_true(arena->large_threshold > LARGE_MAX_BYTES);
+    risen = arena->large_threshold;
+    put(take(LARGE_MAX_BYTES + MIB)); /* beyond the bound nothing is learnt */
+    assert_int_equal(arena->large_threshold, risen);
+}
+
+/* As the application sees it: the second time the same size comes out of chunks. */
+static void a_size_that_comes_and_goes_is_soon_served_by_chunks(void **state)
+{
+    (void)state;
+    void *block = arena_alloc(arena, MIB);
+    assert_int_equal(arena->totals.large_blocks, 1);
+    arena_free(arena, block);
+    block = arena_alloc(arena, MIB);
+    assert_int_equal(arena->totals.large_blocks, 0);
+    arena_free(arena, block);
+}
+
+static void growing_keeps_the_contents_and_moves_the_entry(void **state)
+{
+    (void)state;
+    char *block = take(300000);
+    fill(block, 300000, 5);
+    for (size_t bytes = MIB; bytes <= 16 * MIB; bytes *= 2) {
+        void *fence =
+            mmap(block + large_usable(arena, block), 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        char *moved = large_realloc(arena, block, bytes);
+        assert_non_null(moved);
+        assert_true(is_aligned(moved, GRANULE));
+        assert_true(holds(moved, 300000, 5));
+        assert_true(all_zero(moved + align_up(300000, 4096), bytes - align_up(300000, 4096)));
+        assert_int_equal(large_usable(arena, moved), bytes);
+        if (moved != block)
+            assert_int_equal(pagemap_entry(block), 0);
+        assert_int_equal(arena->totals.mapped_bytes, bytes);
+        assert_int_equal(arena->totals.large_bytes, bytes);
+        assert_int_equal(arena_check(arena), 0);
+        if (fence != MAP_FAILED)
+            munmap(fence, 4096);
+        block = moved;
+    }
+    put(block);
+}
+
+static void shrinking_keeps_the_contents_and_gives_pages_back(void **state)
+{
+    (void)state;
+    char *block = take(4 * MIB);
+    fill(block, 4 * MIB, 6);
+    char *shrunk = large_realloc(arena, block, MIB + 1);
+    assert_non_null(shrunk);
+    size_t usable = large_usable(arena, shrunk);
+    assert_int_equal(usable, align_up(MIB + 1, os_page_bytes()));
+    assert_true(holds(shrunk, usable / 8 * 8, 6));
+    assert_int_equal(arena->totals.mapped_bytes, usable);
+    put(shrunk);
+}
+
+static void the_same_size_stays_where_it_is(void **state)
+{
+    (void)state;
+    char *block = take(MIB);
+    uint64_t calls = arena->totals.kernel_calls;
+    assert_ptr_equal(large_realloc(arena, block, MIB - 1), block);
+    assert_int_equal(arena->totals.kernel_calls, calls);
+    put(block);
+}
+
+static void the_limit_refuses_and_changes_nothing(void **state)
+{
+    (void)state;
+    arena->limit_bytes = 2 * MIB;
+    char *block = take(MIB);
+    fill(block, MIB, 7);
+    assert_null(take(MIB + 1));
+    assert_null(large_realloc(arena, block, 2 * MIB + 1));
+    assert_int_equal(arena->totals.mapped_bytes, MIB);
+    assert_true(holds(block, MIB, 7));
+    block = large_realloc(arena, block, 2 * MIB);
+    assert_non_null(block);
+    assert_true(holds(block, MIB, 7));
+    put(block);
+}
+
+static void an_impossible_size_is_refused(void **state)
+{
+    (void)state;
+    char *block = take(MIB);
+    assert_null(take(SIZE_MAX));
+    assert_null(take(PTRDIFF_MAX));
+    assert_null(take((size_t)1 << 60));
+    assert_null(large_realloc(arena, block, SIZE_MAX));
+    assert_null(large_realloc(arena, block, (size_t)1 << 60));
+    assert_int_equal(arena->totals.mapped_bytes, MIB);
+    put(block);
+}
+
+static void releasing_all_leaves_nothing(void **state)
+{
+    char *blocks[5];
+
+    (void)state;
+    for (size_t i = 0; i < 5; i++)
+        blocks[i] = take(MIB + i * GRANULE);
+    put(blocks[2]);
+    large_release_all(arena);
+    assert_null(arena->larges);
+    assert_int_equal(arena->totals.mapped_bytes, 0);
+    assert_int_equal(arena->totals.large_blocks, 0);
+    for (size_t i = 0; i < 5; i++)
+        assert_int_equal(pagemap_entry(blocks[i]), 0);
+}
+
+/* --- hooks --- */
+
+static void what_the_hooks_keep_becomes_a_region(void **state)
+{
+    static book_t book;
+    arena_options_t options = {.name = "large",
+                               .source = ARENA_SOURCE_HOOKS,
+                               .flags = ARENA_SINGLE_THREAD,
+                               .hooks = book_hooks(&book),
+                               .trim_threshold_bytes = SIZE_MAX};
+    bool zero;
+
+    (void)state;
+    arena_t *hooked = arena_create(&options);
+    void *block = large_alloc(hooked, 300000, 16, &zero);
+    assert_non_null(block);
+    assert_int_equal(large_usable(hooked, block), align_up(300000, GRANULE));
+    assert_null(large_realloc(hooked, block, MIB)); /* mremap is not for memory that is not ours */
+    book.keep = true;
+    assert_int_equal(large_free(hooked, block), MISUSE_NONE);
+    assert_int_equal(hooked->totals.mapped_bytes, align_up(300000, GRANULE));
+    assert_int_equal(hooked->totals.free_run_bytes, align_up(300000, GRANULE));
+    assert_non_null(hooked->regions);
+    assert_int_equal(arena_check(hooked), 0);
+    book.keep = false;
+    arena_destroy(hooked);
+    assert_int_equal(book.held, 0);
+    book_close(&book);
+}
+
+#define in_arena(test) cmocka_unit_test_setup_teardown(test, open_arena, close_arena)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        in_arena(a_block_is_whole_pages_of_zeroes_on_a_granule),
+        in_arena(only_the_first_granule_has_an_entry),
+        in_arena(an_alignment_beyond_a_granule_is_kept),
+        in_arena(a_pointer_into_the_block_is_interior),
+        in_arena(another_arenas_block_is_not_taken),
+        in_arena(the_threshold_rises_with_what_is_freed),
+        in_arena(a_size_that_comes_and_goes_is_soon_served_by_chunks),
+        in_arena(growing_keeps_the_contents_and_moves_the_entry),
+        in_arena(shrinking_keeps_the_contents_and_gives_pages_back),
+        in_arena(the_same_size_stays_where_it_is),
+        in_arena(the_limit_refuses_and_changes_nothing),
+        in_arena(an_impossible_size_is_refused),
+        in_arena(releasing_all_leaves_nothing),
+        cmocka_unit_test(what_the_hooks_keep_becomes_a_region),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

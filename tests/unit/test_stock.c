@@ -1,0 +1,182 @@
+/* test_stock.c: warm regions kept for arenas to come: what fits is found, what is too much is refused, time halves it. */
+#define _GNU_SOURCE
+#include "../../arena/stock.h"
+
+#include "../../arena/os.h"
+#include "../../arena/util.h"
+#include "../support.h"
+
+static int empty_stock(void **state)
+{
+    (void)state;
+    stock_trim(0);
+    return stock_bytes() != 0;
+}
+
+static void *put_new(size_t granules)
+{
+    void *start = os_map(granules * GRANULE, GRANULE, (os_map_options_t){0});
+
+    must(start != NULL && stock_put(start, granules * GRANULE));
+    return start;
+}
+
+static void what_was_put_can_be_taken(void **state)
+{
+    size_t bytes = 0;
+
+    (void)state;
+    void *start = put_new(2);
+    assert_int_equal(stock_bytes(), 2 * GRANULE);
+    assert_ptr_equal(stock_take(2 * GRANULE, 2 * GRANULE, &bytes), start);
+    assert_int_equal(bytes, 2 * GRANULE);
+    assert_int_equal(stock_bytes(), 0);
+    assert_null(stock_take(1, SIZE_MAX, &bytes));
+    os_unmap(start, 2 * GRANULE);
+}
+
+static void what_is_too_short_or_too_long_is_not_taken(void **state)
+{
+    size_t bytes = 7;
+
+    (void)state;
+    put_new(2);
+    put_new(8);
+    assert_null(stock_take(3 * GRANULE, 7 * GRANULE, &bytes));
+    assert_null(stock_take(9 * GRANULE, 20 * GRANULE, &bytes));
+    assert_null(stock_take(1, 2 * GRANULE - 1, &bytes));
+    assert_int_equal(bytes, 7);
+    void *start = stock_take(3 * GRANULE, 8 * GRANULE, &bytes);
+    assert_non_null(start);
+    assert_int_equal(bytes, 8 * GRANULE);
+    os_unmap(start, bytes);
+}
+
+static void the_warmest_that_fits_serves(void **state)
+{
+    size_t bytes;
+
+    (void)state;
+    put_new(2);
+    void *warm = put_new(2);
+    put_new(4);
+    assert_ptr_equal(stock_take(GRANULE, 2 * GRANULE, &bytes), warm);
+    os_unmap(warm, bytes);
+}
+
+static void it_is_bounded_in_bytes(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 15; i++)
+        put_new(16);
+    void *more = os_map(GRANULE * 17, GRANULE, (os_map_options_t){0});
+    assert_false(stock_put(more, GRANULE * 17));
+    assert_true(stock_put(more, GRANULE * 16)); /* to the last byte */
+    assert_int_equal(stock_bytes(), STOCK_MAX_BYTES);
+    void *one = os_map(GRANULE, GRANULE, (os_map_options_t){0});
+    assert_false(stock_put(one, GRANULE));
+    os_unmap(one, GRANULE);
+    os_unmap((char *)more + 16 * GRANULE, GRANULE);
+}
+
+static void it_is_bounded_in_entries(void **state)
+{
+    size_t put = 0;
+
+    (void)state;
+    for (; put < STOCK_MAX_BYTES / GRANULE; put++) {
+        void *start = os_map(GRANULE, GRANULE, (os_map_options_t){0});
+        must(start != NULL);
+        if (!stock_put(start, GRANULE)) {
+            os_unmap(start, GRANULE);
+            break;
+        }
+    }
+    assert_in_range(put, 16, STOCK_MAX_BYTES / GRANULE);
+    assert_int_equal(stock_bytes(), put * GRANULE);
+}
+
+static void a_trim_unmaps_down_to_what_is_kept(void **state)
+{
+    unsigned char residence;
+
+    (void)state;
+    char *start = put_new(4);
+    put_new(4);
+    put_new(4);
+    assert_int_equal(stock_trim(20 * GRANULE), 0);
+    assert_int_equal(stock_trim(8 * GRANULE), 4 * GRANULE);
+    assert_int_equal(stock_trim(5 * GRANULE), 4 * GRANULE);
+    assert_int_equal(stock_bytes(), 4 * GRANULE);
+    assert_int_equal(stock_trim(0), 4 * GRANULE);
+    assert_int_equal(stock_trim(0), 0);
+    assert_int_equal(mincore(start, 1, &residence), -1);
+    assert_int_equal(errno, ENOMEM); /* no mapping is there any more */
+}
+
+/* The clock here only ever goes ahead of the real one. */
+static void it_halves_in_every_quarter_second_of_activity(void **state)
+{
+    uint64_t now = os_now_ms() + 1000000;
+
+    (void)state;
+    stock_decay(now);
+    for (int i = 0; i < 16; i++)
+        put_new(4);
+    stock_decay(now + PURGE_DELAY_MS - 1);
+    assert_int_equal(stock_bytes(), 64 * GRANULE);
+    stock_decay(now + PURGE_DELAY_MS);
+    assert_int_equal(stock_bytes(), 32 * GRANULE);
+    stock_decay(now + 2 * PURGE_DELAY_MS - 1);
+    assert_int_equal(stock_bytes(), 32 * GRANULE);
+    for (uint64_t i = 2; i < 10; i++)
+        stock_decay(now + i * PURGE_DELAY_MS);
+    assert_int_equal(stock_bytes(), 0);
+}
+
+static void *put_and_take(void *number)
+{
+    rng_t rng = {(uintptr_t)number};
+
+    for (int round = 0; round < 2000 / SLOWNESS; round++) {
+        size_t bytes, wanted = (1 + rng_below(&rng, 4)) * GRANULE;
+        char *start = stock_take(wanted, 2 * wanted, &bytes);
+        if (start == NULL) {
+            bytes = wanted;
+            must((start = os_map(bytes, GRANULE, (os_map_options_t){0})) != NULL);
+        }
+        must(bytes >= wanted && bytes <= 2 * wanted);
+        fill(start, 256, (uintptr_t)number); /* another thread that had it too would show */
+        fill(start + bytes - 256, 256, (uintptr_t)number);
+        must(holds(start, 256, (uintptr_t)number) && holds(start + bytes - 256, 256, (uintptr_t)number));
+        if (!stock_put(start, bytes))
+            os_unmap(start, bytes);
+        if (rng_below(&rng, 50) == 0)
+            stock_trim(16 * GRANULE);
+    }
+    return NULL;
+}
+
+static void threads_share_it(void **state)
+{
+    (void)state;
+    run_threads(3, put_and_take);
+}
+
+#define with_empty(test) cmocka_unit_test_setup_teardown(test, empty_stock, empty_stock)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        with_empty(what_was_put_can_be_taken),
+        with_empty(what_is_too_short_or_too_long_is_not_taken),
+        with_empty(the_warmest_that_fits_serves),
+        with_empty(it_is_bounded_in_bytes),
+        with_empty(it_is_bounded_in_entries),
+        with_empty(a_trim_unmaps_down_to_what_is_kept),
+        with_empty(it_halves_in_every_quarter_second_of_activity),
+        with_empty(threads_share_it),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
