@@ -137,7 +137,7 @@ bool alloc_make_room(arena_t *arena, size_t usable)
     size_t need = chunk_size_for(usable, arena->quantum) + 2 * CHUNK_HEADER;
     lock_acquire(&arena->grow);
     lock_acquire(&arena->lock);
-    bool room = arena->regions != NULL && (run_find_locked(arena, 1) != 0 || carve_grow_locked(arena, need));
+    bool room = run_find_locked(arena, 1) != 0;
     lock_release(&arena->lock);
     if (!room && region_grow_unlocked(arena, need)) {
         if (arena->source == ARENA_SOURCE_HOOKS) {
@@ -191,15 +191,23 @@ static void clear_edges(void *block, size_t chunk)
     memset(at(block, chunk - CHUNK_HEADER - 8), 0, 8);
 }
 
+static void check_alive(const arena_t *arena, const void *block)
+{
+    if (UNLIKELY(!atomic_load_explicit(&arena->alive, memory_order_relaxed))) {
+        misuse(MISUSE_DEAD_ARENA, arena, block);
+    }
+}
+
 void *alloc_block(arena_t *arena, size_t request, size_t alignment, bool *zero)
 {
     bool clean = false;
     void *block = NULL;
+    check_alive(arena, NULL);
     if (request <= PTRDIFF_MAX - GRANULE && alignment <= PTRDIFF_MAX) {
         want_t want = make_want(arena, request, alignment);
         want.counts = true;
         block = take_any(arena, &want, &clean);
-        if (block == NULL) {
+        if (block == NULL && !(arena->limit_bytes != 0 && request > arena->limit_bytes)) {
             alloc_reclaim(arena);
             block = take_any(arena, &want, &clean);
         }
@@ -224,7 +232,14 @@ void alloc_reclaim(arena_t *arena)
     bool again = now - arena->failed_at_ms <= RETRY_PAUSE_MS;
     arena->failed_at_ms = now;
     lock_release(&arena->lock);
-    cachehook_reclaim(arena, !again);
+    void *culprit = NULL;
+    misuse_t wrong = cachehook_reclaim(arena, !again, &culprit);
+    if (UNLIKELY(wrong != MISUSE_NONE)) {
+        misuse(wrong, arena, culprit);
+    }
+    if (arena->in_buffer) {
+        return;
+    }
     lock_acquire(&arena->lock);
     slab_release_empty_locked(arena);
     carve_release_locked(arena);
@@ -268,9 +283,8 @@ static misuse_t validate_chunk_locked(const arena_t *arena, const void *block, u
     return carve_validate(block);
 }
 
-static void forget_class_locked(arena_t *arena, const void *block)
+static void forget_class_locked(arena_t *arena, unsigned class)
 {
-    unsigned class = chunk_class(chunk_of(block));
     if (arena->sliced && class <= SLAB_CLASSES) {
         arena->granules->slab_class[class].chunk_bytes -= sizeclass_bytes[class];
     }
@@ -299,9 +313,13 @@ static misuse_t put_locked(arena_t *arena, void *block)
         return tiny_put_locked(arena, block);
     }
     misuse_t wrong = validate_chunk_locked(arena, block, entry);
+    if (wrong != MISUSE_NONE) {
+        return wrong;
+    }
+    unsigned class = chunk_class(chunk_of(block));
+    wrong = carve_put_locked(arena, chunk_of(block));
     if (wrong == MISUSE_NONE) {
-        forget_class_locked(arena, block);
-        wrong = carve_put_locked(arena, chunk_of(block));
+        forget_class_locked(arena, class);
     }
     return wrong;
 }
@@ -430,7 +448,7 @@ static void *resize_chunk(arena_t *arena, void *block, size_t request)
         return NULL; /* a slab block is what the request gets */
     }
     lock_acquire(&arena->lock);
-    forget_class_locked(arena, block);
+    forget_class_locked(arena, chunk_class(chunk_of(block)));
     bool done = carve_resize_locked(arena, chunk_of(block), want.chunk, want.mark);
     if (arena->sliced) {
         unsigned class = chunk_class(chunk_of(block));
@@ -461,20 +479,12 @@ size_t alloc_good_size(arena_t *arena, size_t request)
     return large ? large_good_size(arena, request) : want.chunk - CHUNK_HEADER;
 }
 
-static void check_alive(const arena_t *arena, const void *block)
-{
-    if (UNLIKELY(!atomic_load_explicit(&arena->alive, memory_order_relaxed))) {
-        misuse(MISUSE_DEAD_ARENA, arena, block);
-    }
-}
-
 void *alloc_public(arena_t *arena, size_t size)
 {
     if (UNLIKELY(arena == NULL)) {
         errno = EINVAL;
         return NULL;
     }
-    check_alive(arena, NULL);
     bool zero = false;
     void *block = alloc_block(arena, size, 8, &zero);
     bool clear = (arena->flags & ARENA_ZERO) != 0 && !zero && block != NULL;

@@ -133,13 +133,12 @@ static arena_t *create_in_buffer(const arena_options_t *options)
     char *end = (char *)options->buffer + options->buffer_bytes;
     unsigned steps_log2 = options->buffer_bytes < 16 * KIB ? 2 : 4;
     arena_t *arena = buffer_take(&next, sizeof *arena);
-    region_t *region = buffer_take(&next, sizeof *region);
     arena->index = BUFFER_INDEX;
     arena->tag = (uint32_t)BUFFER_INDEX << 8;
     configure(arena, options);
     void *table = buffer_take(&next, bin_table_bytes(options->buffer_bytes, steps_log2));
     bin_table_init(&arena->bins, table, options->buffer_bytes, steps_log2);
-    region_add_buffer(arena, region, options->buffer, distance(options->buffer, end));
+    region_add_buffer(arena, options->buffer, distance(options->buffer, end));
     arena->buffer_start = next;
     format_buffer(arena, next);
     return arena;
@@ -187,6 +186,29 @@ static void check_alive(const arena_t *arena)
     }
 }
 
+/* Empties the books under both locks, so that process-wide calls find either all or nothing; then calls the
+ * source, under grow alone. */
+static void empty(arena_t *arena, bool keep_first)
+{
+    lock_acquire(&arena->grow);
+    lock_acquire(&arena->lock);
+    large_t *larges = large_detach_all_locked(arena);
+    region_t *regions = region_detach_all_locked(arena, keep_first);
+    totals_t old = arena->totals;
+    arena->totals = (totals_t){.peak_mapped_bytes = old.peak_mapped_bytes,
+                               .allocations = old.allocations,
+                               .kernel_calls = old.kernel_calls,
+                               .purged_bytes = old.purged_bytes,
+                               .mapped_bytes = old.mapped_bytes};
+    clear_heap(arena);
+    region_reuse_kept_locked(arena);
+    arena->large_threshold = LARGE_MIN_BYTES;
+    lock_release(&arena->lock);
+    large_release(arena, larges);
+    region_release(arena, regions);
+    lock_release(&arena->grow);
+}
+
 void arena_destroy(arena_t *arena)
 {
     if (arena == NULL) {
@@ -200,12 +222,21 @@ void arena_destroy(arena_t *arena)
     if (arena->in_buffer) {
         return;
     }
-    large_release_all(arena);
-    region_release_all(arena, false);
-    clear_heap(arena);
+    empty(arena, false);
     lock_acquire(&registry_lock);
     registry_put_shell_locked(arena);
     lock_release(&registry_lock);
+}
+
+static void reset_buffer(arena_t *arena)
+{
+    lock_acquire(&arena->lock);
+    uint64_t allocations = arena->totals.allocations;
+    size_t bytes = arena->totals.mapped_bytes;
+    arena->totals = (totals_t){.mapped_bytes = bytes, .peak_mapped_bytes = bytes, .allocations = allocations};
+    clear_heap(arena);
+    format_buffer(arena, arena->buffer_start);
+    lock_release(&arena->lock);
 }
 
 void arena_reset(arena_t *arena)
@@ -218,26 +249,11 @@ void arena_reset(arena_t *arena)
     lock_acquire(&registry_lock);
     cachehook_forget(arena, true);
     lock_release(&registry_lock);
-    lock_acquire(&arena->lock);
-    totals_t old = arena->totals;
-    arena->totals = (totals_t){.peak_mapped_bytes = old.peak_mapped_bytes,
-                               .allocations = old.allocations,
-                               .kernel_calls = old.kernel_calls,
-                               .purged_bytes = old.purged_bytes,
-                               .mapped_bytes = old.mapped_bytes};
-    lock_release(&arena->lock);
     if (arena->in_buffer) {
-        clear_heap(arena);
-        format_buffer(arena, arena->buffer_start);
-        return;
+        reset_buffer(arena);
+    } else {
+        empty(arena, true);
     }
-    large_release_all(arena);
-    region_release_all(arena, true);
-    clear_heap(arena);
-    lock_acquire(&arena->lock);
-    region_reuse_kept_locked(arena);
-    lock_release(&arena->lock);
-    arena->large_threshold = LARGE_MIN_BYTES;
 }
 
 /* A buffer, or hook memory that is not aligned. */

@@ -5,6 +5,7 @@
 #ifndef ARENA_CACHEHOOK_H
 #define ARENA_CACHEHOOK_H
 
+#include "check.h"
 #include "heap.h"
 
 typedef struct {
@@ -23,10 +24,10 @@ HIDDEN void cachehook_resume(arena_t *arena);
 /* While stopped: */
 HIDDEN void cachehook_count(arena_t *arena, cache_totals_t *totals);
 HIDDEN void cachehook_each_block(arena_t *arena, void (*visit)(void *context, void *block), void *context);
-HIDDEN void cachehook_drain_stopped(arena_t *arena);
+HIDDEN misuse_t cachehook_drain_stopped(arena_t *arena, void **culprit);
 
 /* Returns blocks to the arena: the depot's and the calling thread's; with `all` every thread's. */
-HIDDEN void cachehook_reclaim(arena_t *arena, bool all);
+HIDDEN misuse_t cachehook_reclaim(arena_t *arena, bool all, void **culprit);
 
 /* The arena is emptied: all its caches are forgotten, blocks and all; `keep_own`: the caller's stays. Caller holds
  * the registry lock. */
@@ -34,7 +35,7 @@ HIDDEN void cachehook_forget(arena_t *arena, bool keep_own);
 
 /* Around fork, caller holds the registry lock; `child` after reinitialising it. */
 HIDDEN void cachehook_fork_prepare(void);
-HIDDEN void cachehook_fork_lock_depots(void (*act)(lock_t *lock));
+HIDDEN bool cachehook_fork_each_depot(bool (*act)(lock_t *lock));
 HIDDEN void cachehook_fork_parent(void);
 HIDDEN void cachehook_fork_child(void);
 

@@ -4,7 +4,6 @@
 #include "heap.h"
 #include "util.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,8 +13,8 @@ typedef struct {
     size_t length;
 } line_t;
 
-/* Both words change together, under the mutex. */
-static pthread_mutex_t handler_mutex = PTHREAD_MUTEX_INITIALIZER;
+/* Both words change together, under the lock. */
+static lock_t handler_lock = LOCK_STATIC(RANK_OS);
 static arena_error_fn handler_function;
 static void *handler_context;
 
@@ -50,10 +49,10 @@ static void add_place(line_t *line, const struct arena *arena, const void *block
 
 static void emit(line_t *line, const void *block)
 {
-    pthread_mutex_lock(&handler_mutex);
+    lock_acquire(&handler_lock);
     arena_error_fn handler = handler_function;
     void *context = handler_context;
-    pthread_mutex_unlock(&handler_mutex);
+    lock_release(&handler_lock);
     if (handler != NULL) {
         handler(context, line->text, block);
         return;
@@ -128,8 +127,13 @@ void check_lock_inversion(int wanted, int held)
 
 void arena_set_error_handler(arena_error_fn handler, void *context)
 {
-    pthread_mutex_lock(&handler_mutex);
+    lock_acquire(&handler_lock);
     handler_function = handler;
     handler_context = context;
-    pthread_mutex_unlock(&handler_mutex);
+    lock_release(&handler_lock);
+}
+
+lock_t *check_lock(void)
+{
+    return &handler_lock;
 }

@@ -46,7 +46,6 @@
 enum {
     GRANULE_LOG2 = 16, /* runs, slabs and page-map entries */
     LEAF_LOG2 = 16,    /* granules that one page-map leaf describes */
-    CACHE_LINE = 64,   /* bytes between what two threads write */
 
     SLAB_CLASSES = 33, /* 8, then 16 to 128 by 16, then 8 steps a doubling to 1,024 bytes */
     CLASSES = 73,      /* and on, 8 steps a doubling, to 32 KiB: chunks that magazines may hold */
@@ -81,7 +80,6 @@ enum {
 #define REGION_MAX_BYTES (64 * MIB)      /* regions grow up to this; larger ones only on demand */
 #define LARGE_MIN_BYTES (256 * KIB)      /* the threshold of large blocks begins here */
 #define LARGE_MAX_BYTES (32 * MIB)       /* and rises to this */
-#define TRIM_MIN_BYTES (1 * MIB)         /* a free tail shorter than this is never cut by itself */
 #define DIRTY_MIN_BYTES (16 * MIB)       /* free resident bytes an arena may keep, or 1/16 of its peak */
 #define STOCK_MAX_BYTES (16 * MIB)       /* warm regions that the process keeps for new arenas */
 #define BUFFER_MIN_BYTES ((size_t)2048)

@@ -2,54 +2,76 @@
 #include "fork.h"
 
 #include "cachehook.h"
+#include "check.h"
 #include "lock.h"
 #include "meta.h"
 #include "registry.h"
 #include "stock.h"
 
-/* Every lock but those of caches (cachehook), in rank order: all grow locks, then all arenas', ... */
-static void each_lock(void (*act)(lock_t *lock))
+#include <sched.h>
+
+/* Every lock but the registry's, those of caches and those of depots (cachehook); stops at the first false. */
+static bool each_lock(bool (*act)(lock_t *lock))
 {
-    for (arena_t *arena = registry_first_locked(); arena != NULL; arena = arena->next_live) {
-        if (!arena->grow.off) {
-            act(&arena->grow);
-        }
+    bool done = true;
+    for (arena_t *arena = registry_first_locked(); arena != NULL && done; arena = arena->next_live) {
+        done = arena->grow.off || act(&arena->grow);
     }
-    for (arena_t *arena = registry_first_locked(); arena != NULL; arena = arena->next_live) {
-        if (!arena->lock.off) {
-            act(&arena->lock);
-        }
+    for (arena_t *arena = registry_first_locked(); arena != NULL && done; arena = arena->next_live) {
+        done = arena->lock.off || act(&arena->lock);
     }
-    cachehook_fork_lock_depots(act);
-    act(meta_lock());
-    act(stock_lock());
+    return done && cachehook_fork_each_depot(act) && act(meta_lock()) && act(stock_lock()) && act(check_lock());
 }
 
+static bool release(lock_t *lock)
+{
+    lock_release_for_fork(lock);
+    return true;
+}
+
+static bool reinit(lock_t *lock)
+{
+    lock_reinit_in_child(lock);
+    return true;
+}
+
+/*
+ * By trying, from the start again whenever one is taken: a thread in a user's hook holds its arena's grow
+ * lock and may wait for the registry, because the hook uses another arena.
+ */
 static void prepare(void)
 {
-    lock_acquire_for_fork(&registry_lock);
-    cachehook_fork_prepare();
-    each_lock(lock_acquire_for_fork);
+    for (;;) {
+        lock_acquire(&registry_lock);
+        cachehook_fork_prepare();
+        if (each_lock(lock_try_acquire_for_fork)) {
+            break;
+        }
+        each_lock(release);
+        cachehook_fork_parent();
+        lock_release(&registry_lock);
+        sched_yield();
+    }
     lock_fork_passes = true;
 }
 
 static void parent(void)
 {
     lock_fork_passes = false;
-    each_lock(lock_release_for_fork);
+    each_lock(release);
     cachehook_fork_parent();
-    lock_release_for_fork(&registry_lock);
+    lock_release(&registry_lock);
 }
 
 static void child(void)
 {
-    each_lock(lock_reinit_in_child);
+    each_lock(reinit);
     lock_fork_passes = false;
     cachehook_fork_child();
     for (arena_t *arena = registry_first_locked(); arena != NULL; arena = arena->next_live) {
         arena->pins = 0; /* those who pinned are no more */
     }
-    lock_reinit_in_child(&registry_lock);
+    lock_release(&registry_lock);
 }
 
 void fork_init(void)

@@ -17,7 +17,10 @@ static void *map_large(arena_t *arena, size_t bytes, size_t alignment, bool *zer
 {
     if (arena->source == ARENA_SOURCE_HOOKS) {
         *zero = false;
-        return arena->hooks.map(arena->hooks.context, bytes, alignment, zero);
+        lock_enter_hook(&arena->grow);
+        void *start = arena->hooks.map(arena->hooks.context, bytes, alignment, zero);
+        lock_leave_hook(&arena->grow);
+        return start;
     }
     *zero = true;
     return os_map(bytes, alignment, (os_map_options_t){.huge_pages = (arena->flags & ARENA_HUGE_PAGES) != 0});
@@ -25,14 +28,24 @@ static void *map_large(arena_t *arena, size_t bytes, size_t alignment, bool *zer
 
 static bool unmap_large(arena_t *arena, void *start, size_t bytes)
 {
-    return arena->source == ARENA_SOURCE_HOOKS ? arena->hooks.unmap(arena->hooks.context, start, bytes)
-                                               : os_unmap(start, bytes);
+    if (arena->source != ARENA_SOURCE_HOOKS) {
+        return os_unmap(start, bytes);
+    }
+    lock_enter_hook(&arena->grow);
+    bool gone = arena->hooks.unmap(arena->hooks.context, start, bytes);
+    lock_leave_hook(&arena->grow);
+    return gone;
+}
+
+static void enter_in_map(arena_t *arena, large_t *large)
+{
+    pagemap_tag(granule_of(large->start))->descriptor = large;
+    pagemap_set(granule_of(large->start), 1, arena->tag | KIND_LARGE);
 }
 
 static void publish(arena_t *arena, large_t *large)
 {
-    pagemap_tag(granule_of(large->start))->descriptor = large;
-    pagemap_set(granule_of(large->start), 1, arena->tag | KIND_LARGE);
+    enter_in_map(arena, large);
     large->previous = NULL;
     large->next = arena->larges;
     if (large->next != NULL) {
@@ -58,7 +71,8 @@ static void *alloc_reserved(arena_t *arena, size_t bytes, size_t alignment, bool
 {
     large_t *large = meta_calloc(sizeof *large);
     char *start = large == NULL ? NULL : map_large(arena, bytes, alignment, zero);
-    if (start == NULL || !is_aligned(start, alignment) || !pagemap_ensure(start, 1)) {
+    bool taken = start != NULL && pagemap_entry(start) != 0; /* part of another arena's block: the map cannot hold both */
+    if (start == NULL || taken || !is_aligned(start, alignment) || !pagemap_ensure(start, 1)) {
         if (start != NULL) {
             unmap_large(arena, start, bytes);
         }
@@ -79,15 +93,18 @@ static void *alloc_reserved(arena_t *arena, size_t bytes, size_t alignment, bool
 void *large_alloc(arena_t *arena, size_t request, size_t alignment, bool *zero)
 {
     size_t bytes = large_good_size(arena, request);
-    if (request > PTRDIFF_MAX - GRANULE || arena->source == ARENA_SOURCE_BUFFER || !region_reserve(arena, bytes)) {
+    if (request > PTRDIFF_MAX - GRANULE || arena->source == ARENA_SOURCE_BUFFER) {
         return NULL;
     }
-    lock_acquire(&arena->grow);
-    void *block = alloc_reserved(arena, bytes, max_size(alignment, GRANULE), zero);
-    lock_release(&arena->grow);
-    if (block == NULL) {
-        region_unreserve(arena, bytes);
+    void *block = NULL;
+    lock_acquire(&arena->grow); /* while mapped_bytes and what explains them differ */
+    if (region_reserve(arena, bytes)) {
+        block = alloc_reserved(arena, bytes, max_size(alignment, GRANULE), zero);
+        if (block == NULL) {
+            region_unreserve(arena, bytes);
+        }
     }
+    lock_release(&arena->grow);
     return block;
 }
 
@@ -110,33 +127,41 @@ size_t large_usable(arena_t *arena, const void *block)
     return usable;
 }
 
-misuse_t large_free(arena_t *arena, void *block)
+/* Out of the arena's books; NULL: it is no large block. Caller holds grow. */
+static large_t *take_out(arena_t *arena, const void *block)
 {
     lock_acquire(&arena->lock);
     large_t *large = find_locked(arena, block);
-    if (large == NULL) {
-        lock_release(&arena->lock);
-        return MISUSE_INTERIOR;
-    }
-    withdraw(arena, large);
-    totals_t *totals = &arena->totals;
-    totals->large_bytes -= large->bytes;
-    totals->large_blocks--;
-    totals->kernel_calls++;
-    if (large->bytes <= LARGE_MAX_BYTES) {
-        arena->large_threshold = max_size(arena->large_threshold, large->bytes + 1);
+    if (large != NULL) {
+        withdraw(arena, large);
+        arena->totals.large_bytes -= large->bytes;
+        arena->totals.large_blocks--;
+        arena->totals.kernel_calls++;
+        if (large->bytes <= LARGE_MAX_BYTES) {
+            arena->large_threshold = max_size(arena->large_threshold, large->bytes + 1);
+        }
     }
     lock_release(&arena->lock);
+    return large;
+}
+
+misuse_t large_free(arena_t *arena, void *block)
+{
     lock_acquire(&arena->grow);
+    large_t *large = take_out(arena, block);
+    if (large == NULL) {
+        lock_release(&arena->grow);
+        return MISUSE_INTERIOR;
+    }
     bool gone = unmap_large(arena, large->start, large->bytes);
     if (!gone) {
         region_keep(arena, large->start, large->bytes);
     }
-    lock_release(&arena->grow);
     lock_acquire(&arena->lock);
-    totals->mapped_bytes -= gone ? large->bytes : 0;
-    totals->purged_bytes += gone ? large->bytes : 0;
+    arena->totals.mapped_bytes -= gone ? large->bytes : 0;
+    arena->totals.purged_bytes += gone ? large->bytes : 0;
     lock_release(&arena->lock);
+    lock_release(&arena->grow);
     meta_free(large);
     return MISUSE_NONE;
 }
@@ -151,19 +176,22 @@ static void *remap(large_t *large, size_t bytes)
     if (target == NULL) {
         return NULL;
     }
-    if (!pagemap_ensure(target, 1) || !os_move(large->start, large->bytes, target, bytes)) {
+    if (!pagemap_ensure(target, 1)) {
         os_unmap(target, bytes);
         return NULL;
     }
-    return target;
+    /* If the kernel refuses, it may have unmapped the target already, and another thread mapped there: whatever
+     * is left of it stays. It was never touched. */
+    return os_move(large->start, large->bytes, target, bytes) ? target : NULL;
 }
 
-/* Out of the map while the kernel may move it, because its old address may at once be another's. */
+/* Its entry leaves the map while the kernel may move it, because its old address may at once be another's. */
 static void *remap_reserved(arena_t *arena, void *block, size_t bytes)
 {
     lock_acquire(&arena->lock);
     large_t *large = find_locked(arena, block);
-    withdraw(arena, large);
+    large->moving = true;
+    pagemap_set(granule_of(block), 1, 0);
     lock_release(&arena->lock);
     void *moved = remap(large, bytes);
     lock_acquire(&arena->lock);
@@ -173,7 +201,8 @@ static void *remap_reserved(arena_t *arena, void *block, size_t bytes)
         large->start = moved;
         large->bytes = bytes;
     }
-    publish(arena, large);
+    large->moving = false;
+    enter_in_map(arena, large);
     lock_release(&arena->lock);
     return moved;
 }
@@ -188,29 +217,37 @@ void *large_realloc(arena_t *arena, void *block, size_t request)
     if (bytes == old) {
         return block;
     }
-    if (bytes > old && !region_reserve(arena, bytes - old)) {
-        return NULL;
-    }
+    void *moved = NULL;
     lock_acquire(&arena->grow);
-    void *moved = remap_reserved(arena, block, bytes);
-    lock_release(&arena->grow);
-    if ((moved == NULL) == (bytes > old)) {
-        region_unreserve(arena, bytes > old ? bytes - old : old - bytes);
+    if (bytes < old || region_reserve(arena, bytes - old)) {
+        moved = remap_reserved(arena, block, bytes);
+        if ((moved == NULL) == (bytes > old)) {
+            region_unreserve(arena, bytes > old ? bytes - old : old - bytes);
+        }
     }
+    lock_release(&arena->grow);
     return moved;
 }
 
-void large_release_all(arena_t *arena)
+large_t *large_detach_all_locked(arena_t *arena)
 {
-    while (arena->larges != NULL) {
-        large_t *large = arena->larges;
-        withdraw(arena, large);
-        if (unmap_large(arena, large->start, large->bytes)) {
-            arena->totals.purged_bytes += large->bytes;
-        }
+    large_t *all = arena->larges;
+    for (const large_t *large = all; large != NULL; large = large->next) {
+        pagemap_set(granule_of(large->start), 1, 0);
         arena->totals.kernel_calls++;
         arena->totals.mapped_bytes -= large->bytes;
-        meta_free(large);
+        arena->totals.purged_bytes += large->bytes;
     }
+    arena->larges = NULL;
     arena->totals.large_bytes = arena->totals.large_blocks = 0;
+    return all;
+}
+
+void large_release(arena_t *arena, large_t *all)
+{
+    for (large_t *next; all != NULL; all = next) {
+        next = all->next;
+        unmap_large(arena, all->start, all->bytes);
+        meta_free(all);
+    }
 }

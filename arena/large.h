@@ -14,6 +14,7 @@ typedef struct large {
     struct large *next, *previous;
     char *start;
     size_t bytes; /* mapped, all of them usable */
+    bool moving;  /* out of the page map while the kernel may move it */
 } large_t;
 
 /* A block of at least `request` bytes at a multiple of `alignment`; NULL: the limit or the source has none, or
@@ -29,8 +30,9 @@ HIDDEN void *large_realloc(arena_t *arena, void *block, size_t request);
 /* Usable bytes; 0 if `block` is not the start of a large block of the arena. */
 HIDDEN size_t large_usable(arena_t *arena, const void *block);
 
-/* Gives up all. No one else uses the arena. */
-HIDDEN void large_release_all(arena_t *arena);
+/* Takes all out of the arena's books, under both locks; then gives them up, under grow alone. */
+HIDDEN large_t *large_detach_all_locked(arena_t *arena);
+HIDDEN void large_release(arena_t *arena, large_t *all);
 
 /* What large_alloc rounds a request up to. */
 HIDDEN size_t large_good_size(const arena_t *arena, size_t request);

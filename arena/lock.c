@@ -97,6 +97,18 @@ void lock_acquire_one_of_many(lock_t *lock)
     note_acquire(lock);
 }
 
+bool lock_try_acquire(lock_t *lock)
+{
+    if (lock->off || lock_fork_passes) {
+        return true;
+    }
+    if (pthread_mutex_trylock(&lock->mutex) != 0) {
+        return false;
+    }
+    note_acquire(lock);
+    return true;
+}
+
 void lock_release(lock_t *lock)
 {
     if (UNLIKELY(lock->off || lock_fork_passes)) {
@@ -106,21 +118,45 @@ void lock_release(lock_t *lock)
     pthread_mutex_unlock(&lock->mutex);
 }
 
-void lock_acquire_for_fork(lock_t *lock)
+void lock_enter_hook(lock_t *lock)
 {
-    pthread_mutex_lock(&lock->mutex);
+    if (!lock->off && !lock_fork_passes) {
+        note_release(lock);
+    }
+}
+
+void lock_leave_hook(lock_t *lock)
+{
+    if (!lock->off && !lock_fork_passes) {
+        note_acquire(lock);
+    }
+}
+
+bool lock_try_acquire_for_fork(lock_t *lock)
+{
+    if (pthread_mutex_trylock(&lock->mutex) != 0) {
+        return false;
+    }
     note_acquire(lock);
+    lock->held_for_fork = true;
+    return true;
 }
 
 void lock_release_for_fork(lock_t *lock)
 {
-    note_release(lock);
-    pthread_mutex_unlock(&lock->mutex);
+    if (lock->held_for_fork) {
+        lock->held_for_fork = false;
+        note_release(lock);
+        pthread_mutex_unlock(&lock->mutex);
+    }
 }
 
 void lock_reinit_in_child(lock_t *lock)
 {
-    note_release(lock);
+    if (lock->held_for_fork) {
+        lock->held_for_fork = false;
+        note_release(lock);
+    }
     pthread_mutex_init(&lock->mutex, NULL);
 }
 

@@ -34,6 +34,7 @@ typedef struct {
     /* guarded by itself */
     uint64_t waits; /* times a thread found it taken */
     pthread_mutex_t mutex;
+    bool held_for_fork;
 #if CHECK_LEVEL >= 1
     pthread_t owner;
     bool held;
@@ -54,12 +55,21 @@ HIDDEN void lock_acquire(lock_t *lock);
 /* The same by trying again and again: for a thread that takes several locks of one rank, in no order, under
  * an outer lock that makes it the only one to do so. */
 HIDDEN void lock_acquire_one_of_many(lock_t *lock);
+HIDDEN bool lock_try_acquire(lock_t *lock);
 HIDDEN void lock_release(lock_t *lock);
 
-/* fork.c only: they ignore lock_fork_passes, and reinit serves the child. */
-HIDDEN void lock_acquire_for_fork(lock_t *lock);
+/* Around a call of the user's hooks, which may use other arenas: for the ranks, the lock counts as not held. */
+HIDDEN void lock_enter_hook(lock_t *lock);
+HIDDEN void lock_leave_hook(lock_t *lock);
+
+/* fork.c only. They ignore lock_fork_passes; the last two pass over locks that the first did not take, because
+ * they came to be in between. False: it is taken just now. */
+HIDDEN bool lock_try_acquire_for_fork(lock_t *lock);
 HIDDEN void lock_release_for_fork(lock_t *lock);
 HIDDEN void lock_reinit_in_child(lock_t *lock);
+
+/* check.c's, for fork.c: check.h lies below this file. */
+HIDDEN lock_t *check_lock(void);
 
 /* For asserts: false only if the calling thread certainly does not hold it. */
 HIDDEN bool lock_is_held(const lock_t *lock);

@@ -147,6 +147,7 @@ size_t os_resident(void *start, size_t bytes)
     uintptr_t from = align_down((uintptr_t)start, page);
     uintptr_t end = align_up((uintptr_t)start + bytes, page);
     size_t resident = 0;
+    int saved = errno;
     while (from < end) {
         size_t length = min_size(end - from, BATCH * page);
         if (mincore((void *)from, length, states) != 0) {
@@ -157,6 +158,7 @@ size_t os_resident(void *start, size_t bytes)
         }
         from += length;
     }
+    errno = saved;
     return min_size(resident, bytes);
 }
 

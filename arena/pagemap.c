@@ -8,7 +8,8 @@ static _Atomic size_t leaf_bytes; /* relaxed: a statistic */
 
 static bool ensure_leaf(size_t index)
 {
-    pagemap_leaf_t *leaf = atomic_load_explicit(&pagemap_root[index], memory_order_relaxed);
+    /* acquire pairs with the exchange below: the leaf's zero pages are older than what we store there */
+    pagemap_leaf_t *leaf = atomic_load_explicit(&pagemap_root[index], memory_order_acquire);
     if (leaf != NULL) {
         return true;
     }

@@ -103,7 +103,9 @@ static bool span_from_break(arena_t *arena, size_t bytes, span_t *span)
 static bool span_from_hooks(arena_t *arena, size_t bytes, span_t *span)
 {
     bool zeroed = false;
+    lock_enter_hook(&arena->grow);
     char *start = arena->hooks.map(arena->hooks.context, bytes, GRANULE, &zeroed);
+    lock_leave_hook(&arena->grow);
     if (start == NULL) {
         return false;
     }
@@ -130,6 +132,14 @@ static bool get_span(arena_t *arena, size_t bytes, span_t *span)
     return start != NULL;
 }
 
+static bool unmap_by_hook(arena_t *arena, void *start, size_t bytes)
+{
+    lock_enter_hook(&arena->grow);
+    bool gone = arena->hooks.unmap(arena->hooks.context, start, bytes);
+    lock_leave_hook(&arena->grow);
+    return gone;
+}
+
 /* False: the source keeps it, it is still ours. */
 static bool return_span(arena_t *arena, char *start, size_t bytes)
 {
@@ -139,7 +149,7 @@ static bool return_span(arena_t *arena, char *start, size_t bytes)
     case ARENA_SOURCE_SBRK:
         return os_break() == start + bytes && os_break_move(-(intptr_t)bytes) == start + bytes;
     case ARENA_SOURCE_HOOKS:
-        return arena->hooks.unmap(arena->hooks.context, start, bytes);
+        return unmap_by_hook(arena, start, bytes);
     case ARENA_SOURCE_BUFFER:
         break;
     }
@@ -263,7 +273,10 @@ static size_t next_region_bytes(arena_t *arena)
         return arena->first_region_bytes;
     }
     size_t least = max_size(arena->growth_bytes, arena->growth_bytes == 0 ? FIRST_REGION_BYTES : 0);
-    return align_up(max_size(least, min_size(arena->totals.mapped_bytes / 4, REGION_MAX_BYTES)), GRANULE);
+    lock_acquire(&arena->lock);
+    size_t quarter = arena->totals.mapped_bytes / 4;
+    lock_release(&arena->lock);
+    return align_up(max_size(least, min_size(quarter, REGION_MAX_BYTES)), GRANULE);
 }
 
 bool region_grow_unlocked(arena_t *arena, size_t need)
@@ -276,10 +289,10 @@ bool region_grow_unlocked(arena_t *arena, size_t need)
     return grow_from_stock(arena, need, want) || grow_by(arena, want) || (want > need && grow_by(arena, need));
 }
 
-void region_add_buffer(arena_t *arena, region_t *region, char *start, size_t bytes)
+void region_add_buffer(arena_t *arena, char *start, size_t bytes)
 {
-    *region = (region_t){.start = start, .bytes = bytes, .id = 1};
-    arena->regions = region;
+    arena->first_region = (region_t){.start = start, .bytes = bytes, .id = 1};
+    arena->regions = &arena->first_region;
     arena->totals.mapped_bytes = arena->totals.peak_mapped_bytes = bytes;
 }
 
@@ -287,7 +300,9 @@ bool region_drop(arena_t *arena, void *start, size_t bytes)
 {
     if (arena->source == ARENA_SOURCE_HOOKS) {
         if (arena->hooks.purge != NULL) {
+            lock_enter_hook(&arena->grow);
             arena->hooks.purge(arena->hooks.context, start, bytes);
+            lock_leave_hook(&arena->grow);
         }
         return arena->hooks.purge != NULL;
     }
@@ -550,44 +565,43 @@ static void clear_region(region_t *region)
     pagemap_set(granule, end - granule, 0);
 }
 
-static void release_region(arena_t *arena, region_t *region)
+/* From the last address down, so that the break can come back. What a source refuses is purged, at least. */
+void region_release(arena_t *arena, region_t *last)
 {
-    if (region->in_map) {
-        clear_region(region);
+    for (region_t *previous; last != NULL; last = previous) {
+        previous = last->previous;
+        bool stocked = arena->source == ARENA_SOURCE_MMAP && (arena->flags & ARENA_HUGE_PAGES) == 0 &&
+                       stock_put(last->start, last->bytes);
+        if (!stocked && !return_span(arena, last->start - last->pad, last->bytes + last->pad)) {
+            region_drop(arena, last->start, last->bytes);
+        }
+        free_region(arena, last);
     }
-    bool stocked = arena->source == ARENA_SOURCE_MMAP && (arena->flags & ARENA_HUGE_PAGES) == 0 &&
-                   stock_put(region->start, region->bytes);
-    if (!stocked && return_span(arena, region->start - region->pad, region->bytes + region->pad)) {
-        arena->totals.purged_bytes += region->bytes;
-        arena->totals.kernel_calls++;
-    }
-    arena->totals.mapped_bytes -= region->bytes;
-    free_region(arena, region);
 }
 
-/* From the last address down, so that the break can come back. */
-void region_release_all(arena_t *arena, bool keep_first)
+region_t *region_detach_all_locked(arena_t *arena, bool keep_first)
 {
-    region_t *last = arena->regions;
-    while (last != NULL && last->next != NULL) {
-        last = last->next;
-    }
-    region_t *kept = NULL;
-    while (last != NULL) {
-        region_t *previous = last->previous;
-        if (previous == NULL && keep_first && last->in_map && last->bytes <= 2 * arena->first_region_bytes) {
-            kept = last;
-            clear_region(kept);
-        } else {
-            release_region(arena, last);
+    region_t *last = NULL;
+    region_t *first = arena->regions;
+    keep_first &= first != NULL && first->in_map && first->bytes <= 2 * arena->first_region_bytes;
+    for (region_t *region = first; region != NULL; region = region->next) {
+        if (region->in_map) {
+            clear_region(region);
         }
-        last = previous;
+        if (!keep_first || region != first) {
+            arena->totals.mapped_bytes -= region->bytes;
+            last = region;
+        }
     }
-    arena->regions = kept;
-    atomic_store_explicit(&arena->grown, kept != NULL, memory_order_relaxed);
-    if (kept != NULL) {
-        kept->next = NULL;
+    if (keep_first) {
+        if (first->next != NULL) {
+            first->next->previous = NULL;
+        }
+        first->next = NULL;
     }
+    arena->regions = keep_first ? first : NULL;
+    atomic_store_explicit(&arena->grown, keep_first, memory_order_relaxed);
+    return last;
 }
 
 void region_reuse_kept_locked(arena_t *arena)

@@ -26,8 +26,8 @@ HIDDEN bool region_keep(arena_t *arena, void *start, size_t bytes);
 /* The region of a buffer or of unaligned hook memory that holds `address`, or NULL. Caller holds the mutex. */
 HIDDEN region_t *region_by_bounds_locked(const arena_t *arena, const void *address);
 
-/* Registers a buffer as the arena's only region, with a descriptor that lies in it. */
-HIDDEN void region_add_buffer(arena_t *arena, region_t *region, char *start, size_t bytes);
+/* Registers a buffer as the arena's only region. */
+HIDDEN void region_add_buffer(arena_t *arena, char *start, size_t bytes);
 
 /*
  * Gives free runs back until at most `dirty_target` free bytes are resident, longest first: cut off if
@@ -38,10 +38,12 @@ HIDDEN size_t region_purge(arena_t *arena, size_t dirty_target);
 /* Cuts free ends of regions off while more than `keep_bytes` are mapped. Takes grow. Returns the bytes. */
 HIDDEN size_t region_trim(arena_t *arena, size_t keep_bytes);
 
-/* Gives up every region, but for the first if `keep_first`. No one else uses the arena. */
-HIDDEN void region_release_all(arena_t *arena, bool keep_first);
+/* Takes every region out of the arena, but for a small first one if `keep_first`, under both locks, and returns
+ * the last; then gives them up, under grow alone. */
+HIDDEN region_t *region_detach_all_locked(arena_t *arena, bool keep_first);
+HIDDEN void region_release(arena_t *arena, region_t *last);
 
-/* Makes the region that region_release_all kept one free run again, once the bins are clear. */
+/* Makes the region that was kept one free run again, once the bins are clear. */
 HIDDEN void region_reuse_kept_locked(arena_t *arena);
 
 /* Drops the contents of part of a region by madvise or the hook; false: they stay. */

@@ -65,7 +65,7 @@ void survey_locked(const arena_t *arena, const survey_t *survey)
         }
     }
     for (const struct large *large = arena->larges; large != NULL; large = large->next) {
-        survey->large(survey->context, large->start, large->bytes);
+        survey->large(survey->context, large);
     }
 }
 
@@ -109,10 +109,10 @@ static void skip_chunk_run(void *context, void *start)
     (void)start;
 }
 
-static void ask_large(void *context, void *start, size_t bytes)
+static void ask_large(void *context, const large_t *large)
 {
     question_t *question = context;
-    question->answer = contains(start, bytes, question->block) ? MISUSE_INTERIOR : question->answer;
+    question->answer = contains(large->start, large->bytes, question->block) ? MISUSE_INTERIOR : question->answer;
 }
 
 misuse_t survey_diagnose_locked(const arena_t *arena, const void *block, misuse_t otherwise)
@@ -130,11 +130,10 @@ static void skip_free_run(void *context, granule_t first, uint32_t length)
     (void)length;
 }
 
-static void skip_large(void *context, void *start, size_t bytes)
+static void skip_large(void *context, const large_t *large)
 {
     (void)context;
-    (void)start;
-    (void)bytes;
+    (void)large;
 }
 
 static void skip_broken(void *context, void *where)

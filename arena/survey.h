@@ -16,7 +16,7 @@ typedef struct {
     void (*slab)(void *context, slab_t *slab);
     void (*chunk_run)(void *context, void *start);
     void (*chunk)(void *context, chunk_t *chunk); /* all but the sentinel */
-    void (*large)(void *context, void *start, size_t bytes);
+    void (*large)(void *context, const struct large *large);
     /* A tag that does not lead on; the survey skips the rest of the region. */
     void (*broken)(void *context, void *where);
 } survey_t;

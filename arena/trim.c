@@ -40,11 +40,17 @@ static size_t purge_chunks_locked(arena_t *arena)
     return given;
 }
 
+/* Caller holds the registry lock; a misuse that this finds is reported without it. */
 static void drain_caches(arena_t *arena)
 {
+    void *culprit = NULL;
     cachehook_stop(arena);
-    cachehook_drain_stopped(arena);
+    misuse_t wrong = cachehook_drain_stopped(arena, &culprit);
     cachehook_resume(arena);
+    if (UNLIKELY(wrong != MISUSE_NONE)) {
+        lock_release(&registry_lock);
+        misuse(wrong, arena, culprit);
+    }
 }
 
 static size_t mapped_bytes(arena_t *arena)
@@ -67,6 +73,9 @@ static size_t give_back_free(arena_t *arena, size_t keep_bytes)
         return given;
     }
     given += region_purge(arena, 0);
+    if (arena->source == ARENA_SOURCE_HOOKS) {
+        return given; /* hooks are not called under the mutex */
+    }
     lock_acquire(&arena->lock);
     size_t inside = slab_purge_locked(arena) + purge_chunks_locked(arena);
     arena->totals.purged_bytes += inside;
@@ -80,6 +89,9 @@ static size_t trim_all(size_t keep_bytes)
     size_t given = 0;
     lock_acquire(&registry_lock);
     for (arena_t *arena = registry_first_locked(); arena != NULL; arena = arena->next_live) {
+        if (arena->lock.off) {
+            continue; /* ARENA_SINGLE_THREAD: not ours to touch from this thread */
+        }
         drain_caches(arena);
         arena->pins++;
         lock_release(&registry_lock);

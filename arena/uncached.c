@@ -42,15 +42,19 @@ void cachehook_each_block(arena_t *arena, void (*visit)(void *context, void *blo
     (void)context;
 }
 
-void cachehook_drain_stopped(arena_t *arena)
+misuse_t cachehook_drain_stopped(arena_t *arena, void **culprit)
 {
     (void)arena;
+    (void)culprit;
+    return MISUSE_NONE;
 }
 
-void cachehook_reclaim(arena_t *arena, bool all)
+misuse_t cachehook_reclaim(arena_t *arena, bool all, void **culprit)
 {
     (void)arena;
     (void)all;
+    (void)culprit;
+    return MISUSE_NONE;
 }
 
 void cachehook_forget(arena_t *arena, bool keep_own)
@@ -63,9 +67,10 @@ void cachehook_fork_prepare(void)
 {
 }
 
-void cachehook_fork_lock_depots(void (*act)(lock_t *lock))
+bool cachehook_fork_each_depot(bool (*act)(lock_t *lock))
 {
     (void)act;
+    return true;
 }
 
 void cachehook_fork_parent(void)

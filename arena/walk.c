@@ -5,6 +5,7 @@
 #include "alloc.h"
 #include "cachehook.h"
 #include "carve.h"
+#include "large.h"
 #include "os.h"
 #include "registry.h"
 #include "survey.h"
@@ -71,9 +72,9 @@ static void add_chunk(void *context, chunk_t *chunk)
     }
 }
 
-static void add_large(void *context, void *start, size_t bytes)
+static void add_large(void *context, const large_t *large)
 {
-    add(context, start, bytes, ARENA_BLOCK_LIVE);
+    add(context, large->start, large->bytes, ARENA_BLOCK_LIVE);
 }
 
 static void skip_broken(void *context, void *where)

@@ -90,7 +90,7 @@ enum {
     ARENA_ZERO = 4,          /* arena_alloc returns zeroed memory, as arena_calloc does */
     ARENA_PREFAULT = 8,      /* regions are populated when they are mapped */
     ARENA_HUGE_PAGES = 16,   /* regions ask the kernel for transparent huge pages */
-    ARENA_SINGLE_THREAD = 32, /* the caller promises that calls never overlap: no mutex */
+    ARENA_SINGLE_THREAD = 32, /* the caller promises that calls never overlap: no mutex; process-wide calls pass it over */
     ARENA_CHECKED = 64       /* every double free is caught; implies ARENA_NO_CACHE */
 };
 

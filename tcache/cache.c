@@ -19,8 +19,7 @@ void cache_init(cache_t *cache, arena_t *arena)
 {
     cache->arena = arena;
     cache->tag = arena->tag;
-    cache->until_tick = TICK_ALLOCATIONS;
-    cache->ticks = 0;
+    cache->counted_from += cache_allocations(cache); /* ticks go on: arenas may be shorter than one */
     memset(cache->fill, 0, sizeof cache->fill);
     cache->next_piece_bytes = PIECE_FIRST_BYTES;
     for (unsigned class = 1; class <= SLAB_CLASSES; class ++) {
@@ -72,12 +71,13 @@ static void begin_slow(cache_t *cache)
     lock_acquire(&cache->lock);
 }
 
-/* A tick that falls here is only counted; the next one does its work. */
+/* Off the fast path; the next miss does the tick's work. */
 INLINE void count_allocation(cache_t *cache)
 {
     if (--cache->until_tick == 0) {
         cache->until_tick = TICK_ALLOCATIONS;
         cache->ticks++;
+        cache->tick_due = true;
     }
 }
 
@@ -267,27 +267,57 @@ static void *alloc_slow(cache_t *cache, unsigned class)
     return block != NULL ? block : refill(cache, class);
 }
 
+/* Sends blocks home; a misuse that this finds is kept for when no lock is held. */
+static void drain(cache_t *cache, void **blocks, size_t count)
+{
+    void *culprit = NULL;
+    misuse_t wrong = alloc_drain(cache->arena, blocks, count, &culprit);
+    if (UNLIKELY(wrong != MISUSE_NONE && cache->wrong == MISUSE_NONE)) {
+        cache->wrong = wrong;
+        cache->culprit = culprit;
+    }
+}
+
 /* Empties the loaded magazine into the arena. */
-static misuse_t empty_loaded(cache_t *cache, unsigned class, void **culprit)
+static void empty_loaded(cache_t *cache, unsigned class)
 {
     size_t count;
     void **blocks = magazine_blocks(cache->top[class], class, &count);
-    misuse_t wrong = alloc_drain(cache->arena, blocks, count, culprit);
-    cache->top[class] = blocks - 1;
-    return wrong;
+    if (count != 0) {
+        cache->top[class] = blocks - 1;
+        drain(cache, blocks, count);
+    }
+}
+
+/* Ends a slow path: what draining found is reported, and what must wait for a moment without locks is done. */
+static void end_slow(cache_t *cache, bool settle)
+{
+    arena_t *arena = cache->arena;
+    misuse_t wrong = cache->wrong;
+    bool tick = cache->tick_due;
+    cache->wrong = MISUSE_NONE;
+    cache->tick_due = false;
+    lock_release(&cache->lock);
+    if (UNLIKELY(wrong != MISUSE_NONE)) {
+        misuse(wrong, arena, cache->culprit);
+    }
+    if (tick) {
+        alloc_tick(arena);
+    } else if (settle) {
+        alloc_settle(arena);
+    }
 }
 
 /* Depot magazines that nobody needed for a while go home. */
-static void decay_depot(arena_t *arena, depot_t *depot)
+static void decay_depot(cache_t *cache, depot_t *depot)
 {
     for (unsigned class = 1; class <= CLASSES; class ++) {
         magazine_t *magazine;
         while ((magazine = depot_take_spare(depot, class)) != NULL) {
             size_t count;
-            void *culprit;
             void **blocks = magazine_blocks(magazine_load_full(magazine, class), class, &count);
-            alloc_drain(arena, blocks, count, &culprit);
-            meta_free(magazine);
+            drain(cache, blocks, count);
+            put_spare(cache, magazine);
         }
     }
 }
@@ -296,10 +326,9 @@ static void decay_depot(arena_t *arena, depot_t *depot)
 static void decay_class(cache_t *cache, unsigned class)
 {
     size_t count;
-    void *culprit;
     void **blocks = magazine_blocks(cache->top[class], class, &count);
-    if (count != 0 && count == cache->held[class]) {
-        empty_loaded(cache, class, &culprit);
+    if (count == cache->held[class]) {
+        empty_loaded(cache, class);
     }
     while (cache->full_least[class] != 0) {
         magazine_t *magazine = cache->full[class];
@@ -308,7 +337,7 @@ static void decay_class(cache_t *cache, unsigned class)
         cache->full_least[class]--;
         cache->full_bytes -= magazine_bytes(class);
         blocks = magazine_blocks(magazine_load_full(magazine, class), class, &count);
-        alloc_drain(cache->arena, blocks, count, &culprit);
+        drain(cache, blocks, count);
         put_spare(cache, magazine);
     }
     cache->full_least[class] = cache->full_count[class];
@@ -322,7 +351,7 @@ static void decay(cache_t *cache)
     uint64_t now = os_now_ms();
     depot_t *depot = depot_of(cache->arena);
     if (depot != NULL && depot_decay_is_due(depot, now)) {
-        decay_depot(cache->arena, depot);
+        decay_depot(cache, depot);
     }
     if (now - cache->decayed_ms < PURGE_DELAY_MS) {
         return;
@@ -350,30 +379,25 @@ static void *promote(cache_t *cache, unsigned class, void *block)
     lock_release(&arena->lock);
     count_carved(cache);
     cache->carve_left[class] = cache->carve_noted[class] = 0;
-    void *culprit;
-    size_t count;
-    void **blocks = magazine_blocks(cache->top[class], class, &count);
-    if (count != 0 && alloc_drain(arena, blocks, count, &culprit) == MISUSE_NONE) {
-        cache->top[class] = blocks - 1;
-    }
-    void *better = *cache->top[class] == NULL ? refill(cache, class) : NULL;
-    if (better == NULL || alloc_drain(arena, &block, 1, &culprit) != MISUSE_NONE) {
+    empty_loaded(cache, class);
+    void *better = refill(cache, class);
+    if (better == NULL) {
         return block;
     }
+    drain(cache, &block, 1);
     return better;
 }
 
 /* `block` is the caller's already. */
 void *cache_alloc_tick(cache_t *cache, unsigned class, void *block)
 {
-    arena_t *arena = cache->arena;
     begin_slow(cache);
     cache->until_tick = TICK_ALLOCATIONS;
     cache->ticks++;
+    cache->tick_due = true;
     block = promote(cache, class, block);
     decay(cache);
-    lock_release(&cache->lock);
-    alloc_tick(arena);
+    end_slow(cache, false);
     return block;
 }
 
@@ -396,13 +420,13 @@ void *cache_alloc_miss(arena_t *arena, size_t size)
         if (block != NULL) {
             count_allocation(cache);
         }
-        lock_release(&cache->lock);
+        end_slow(cache, false);
     }
     return block != NULL ? block : alloc_public(arena, sizeclass_bytes[class]); /* which tries harder */
 }
 
-/* Makes room where the magazine is full (or the dummy): keeps it, deposits it, or empties it. */
-static misuse_t make_room(cache_t *cache, unsigned class, bool *drained, void **culprit)
+/* Makes room where the magazine is full (or the dummy): keeps it, deposits it, or empties it: true. */
+static bool make_room(cache_t *cache, unsigned class)
 {
     void **top = cache->top[class];
     magazine_t *fresh = take_spare(cache);
@@ -420,44 +444,38 @@ static misuse_t make_room(cache_t *cache, unsigned class, bool *drained, void **
             if (fresh != NULL) {
                 put_spare(cache, fresh);
             }
-            *drained = true;
-            return empty_loaded(cache, class, culprit);
+            empty_loaded(cache, class);
+            return true;
         }
     }
     if (fresh != NULL) {
         cache->top[class] = magazine_make_empty(fresh, class);
         note_used(cache, class);
     }
-    return MISUSE_NONE;
+    return false;
 }
 
 /* The cache's mutex is not held. */
 static void free_slow(cache_t *cache, unsigned class, void *block)
 {
     arena_t *arena = cache->arena;
-    misuse_t wrong = MISUSE_NONE;
-    void *culprit = block;
     bool drained = false;
     lock_acquire(&cache->lock);
     if (*cache->top[class] == block) {
-        wrong = MISUSE_DOUBLE_FREE;
+        cache->wrong = MISUSE_DOUBLE_FREE;
+        cache->culprit = block;
     } else if (magazine_top_is_full(cache->top[class])) {
-        wrong = make_room(cache, class, &drained, &culprit);
+        drained = make_room(cache, class);
     }
     void **top = cache->top[class];
-    bool room = !magazine_top_is_full(top) && wrong == MISUSE_NONE;
+    bool room = !magazine_top_is_full(top) && cache->wrong == MISUSE_NONE;
     if (room) {
         top[1] = block;
         cache->top[class] = top + 1;
     }
-    lock_release(&cache->lock);
-    if (UNLIKELY(wrong != MISUSE_NONE)) {
-        misuse(wrong, arena, culprit);
-    }
+    end_slow(cache, drained);
     if (!room) {
         alloc_free(arena, block); /* there was no memory for a magazine */
-    } else if (drained) {
-        alloc_settle(arena);
     }
 }
 
@@ -499,21 +517,20 @@ void cache_free_other(arena_t *arena, void *block)
 
 misuse_t cache_drain(cache_t *cache, void **culprit)
 {
-    misuse_t wrong = MISUSE_NONE;
     for (unsigned word = 0; word < 2; word++) {
         for (uint64_t bits = cache->used[word]; bits != 0; bits &= bits - 1) {
             unsigned class = word * 64 + lowest_bit(bits);
             do {
-                void *found = NULL;
-                misuse_t one = *cache->top[class] == NULL ? MISUSE_NONE : empty_loaded(cache, class, &found);
-                *culprit = wrong == MISUSE_NONE && one != MISUSE_NONE ? found : *culprit;
-                wrong = wrong == MISUSE_NONE ? one : wrong;
+                empty_loaded(cache, class);
             } while (load_own(cache, class));
             put_spare(cache, magazine_of(cache->top[class]));
             cache->top[class] = magazine_top_of_dummy();
         }
         cache->used[word] = 0;
     }
+    misuse_t wrong = cache->wrong;
+    cache->wrong = MISUSE_NONE;
+    *culprit = wrong == MISUSE_NONE ? *culprit : cache->culprit;
     return wrong;
 }
 

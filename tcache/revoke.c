@@ -63,6 +63,7 @@ static void begin_stop(arena_t *arena)
 {
     for (cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
         lock_acquire_one_of_many(&cache->lock);
+        cache->locked = true;
         cache->stopped = is_own(cache) || reach_works;
         if (cache->stopped) {
             threads_evict(cache);
@@ -117,7 +118,10 @@ void cachehook_resume(arena_t *arena)
 {
     for (cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
         cache->stopped = false;
-        lock_release(&cache->lock);
+        if (cache->locked) { /* not so if it was made between fork handlers */
+            cache->locked = false;
+            lock_release(&cache->lock);
+        }
     }
 }
 
@@ -163,63 +167,80 @@ void cachehook_count(arena_t *arena, cache_totals_t *totals)
     cachehook_each_block(arena, count_block, &(counter_t){arena, totals});
 }
 
-/* A full magazine's blocks go home; the magazine too. */
-static void drain_depot(arena_t *arena)
+/* The first misuse that draining finds is what is reported, when no lock is held. */
+static void note_misuse(misuse_t *wrong, void **culprit, misuse_t found, void *block)
 {
+    if (*wrong == MISUSE_NONE && found != MISUSE_NONE) {
+        *wrong = found;
+        *culprit = block;
+    }
+}
+
+/* A full magazine's blocks go home; the magazine too. */
+static misuse_t drain_depot(arena_t *arena, void **culprit)
+{
+    misuse_t wrong = MISUSE_NONE;
     depot_t *depot = depot_of(arena);
     for (unsigned class = 1; depot != NULL && class <= CLASSES; class ++) {
         magazine_t *magazine;
         while ((magazine = depot_take(depot, class)) != NULL) {
             size_t count;
-            void *culprit;
+            void *block = NULL;
             void **blocks = magazine_blocks(magazine_load_full(magazine, class), class, &count);
-            alloc_drain(arena, blocks, count, &culprit);
+            note_misuse(&wrong, culprit, alloc_drain(arena, blocks, count, &block), block);
             meta_free(magazine);
         }
     }
+    return wrong;
 }
 
-void cachehook_drain_stopped(arena_t *arena)
+misuse_t cachehook_drain_stopped(arena_t *arena, void **culprit)
 {
-    void *culprit = NULL;
+    misuse_t wrong = MISUSE_NONE;
+    void *block = NULL;
     for (cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
         if (cache->stopped) {
-            cache_drain(cache, &culprit);
+            note_misuse(&wrong, culprit, cache_drain(cache, &block), block);
         }
     }
-    drain_depot(arena);
+    note_misuse(&wrong, culprit, drain_depot(arena, &block), block);
+    return wrong;
 }
 
-static void drain_own(arena_t *arena)
+static misuse_t drain_own(arena_t *arena, void **culprit)
 {
+    misuse_t wrong = MISUSE_NONE;
     for (cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
         if (is_own(cache)) {
-            void *culprit = NULL;
             lock_acquire(&cache->lock);
-            cache_drain(cache, &culprit);
+            wrong = cache_drain(cache, culprit);
             lock_acquire(&arena->lock);
             cache_close_piece_locked(cache);
             lock_release(&arena->lock);
             lock_release(&cache->lock);
         }
     }
+    return wrong;
 }
 
-void cachehook_reclaim(arena_t *arena, bool all)
+misuse_t cachehook_reclaim(arena_t *arena, bool all, void **culprit)
 {
+    misuse_t wrong = MISUSE_NONE;
+    void *block = NULL;
     if (!arena->cached) {
-        return;
+        return wrong;
     }
     lock_acquire(&registry_lock);
     if (all) {
         cachehook_stop(arena);
-        cachehook_drain_stopped(arena);
+        wrong = cachehook_drain_stopped(arena, culprit);
         cachehook_resume(arena);
     } else {
-        drain_own(arena);
-        drain_depot(arena);
+        wrong = drain_own(arena, culprit);
+        note_misuse(&wrong, culprit, drain_depot(arena, &block), block);
     }
     lock_release(&registry_lock);
+    return wrong;
 }
 
 static void discard_depot(arena_t *arena)
@@ -265,13 +286,13 @@ void cachehook_fork_prepare(void)
     }
 }
 
-void cachehook_fork_lock_depots(void (*act)(lock_t *lock))
+bool cachehook_fork_each_depot(bool (*act)(lock_t *lock))
 {
-    for (arena_t *arena = registry_first_locked(); arena != NULL; arena = arena->next_live) {
-        if (depot_of(arena) != NULL) {
-            act(&depot_of(arena)->lock);
-        }
+    bool done = true;
+    for (arena_t *arena = registry_first_locked(); arena != NULL && done; arena = arena->next_live) {
+        done = depot_of(arena) == NULL || act(&depot_of(arena)->lock);
     }
+    return done;
 }
 
 void cachehook_fork_parent(void)
@@ -307,7 +328,10 @@ static void adopt_orphans(arena_t *arena)
     for (cache_t *cache = arena->caches, *next; cache != NULL; cache = next) {
         void *culprit = NULL;
         next = cache->next_in_arena;
-        lock_reinit_in_child(&cache->lock);
+        if (cache->locked) {
+            cache->locked = false;
+            lock_release(&cache->lock); /* the forking thread took it */
+        }
         if (is_own(cache)) {
             cache->stopped = false;
             continue;

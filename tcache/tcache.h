@@ -52,7 +52,12 @@ typedef struct cache {
     magazine_t *spare;         /* empty ones */
     unsigned spare_count;
     size_t next_piece_bytes;
-    bool stopped;
+    bool stopped; /* by a revoker, which has it to itself */
+    bool locked;  /* by a revoker, whether it could stop it or not */
+    misuse_t wrong; /* found while draining, to be reported when no lock is held; with its block */
+    void *culprit;
+    bool tick_due;  /* a tick fell where there was no time for it */
+    uint64_t counted_from; /* allocations before cache_init */
 
     /* guarded by the registry lock */
     struct thread_record *thread;
@@ -144,7 +149,7 @@ HIDDEN void cache_init(cache_t *cache, arena_t *arena);
 /* Allocations made from this cache since cache_init. */
 INLINE uint64_t cache_allocations(const cache_t *cache)
 {
-    return cache->ticks * TICK_ALLOCATIONS + (TICK_ALLOCATIONS - cache->until_tick);
+    return cache->ticks * TICK_ALLOCATIONS + (TICK_ALLOCATIONS - cache->until_tick) - cache->counted_from;
 }
 
 #endif

@@ -161,6 +161,7 @@ static cache_t *new_cache(thread_record_t *record)
         return NULL;
     }
     lock_init(&cache->lock, RANK_CACHE, false);
+    cache->until_tick = TICK_ALLOCATIONS;
     for (unsigned class = 0; class <= CLASSES; class ++) {
         cache->top[class] = magazine_top_of_dummy();
     }
