@@ -13,7 +13,7 @@
 
 #include <string.h>
 
-enum { SPARES = 8, FILL_FIRST = 4 };
+enum { SPARES = 32, FILL_FIRST = 4 };
 
 void cache_init(cache_t *cache, arena_t *arena)
 {
@@ -21,6 +21,7 @@ void cache_init(cache_t *cache, arena_t *arena)
     cache->tag = arena->tag;
     cache->counted_from += cache_allocations(cache); /* ticks go on: arenas may be shorter than one */
     memset(cache->fill, 0, sizeof cache->fill);
+    cache->graduated = 0;
     cache->next_piece_bytes = PIECE_FIRST_BYTES;
     for (unsigned class = 1; class <= SLAB_CLASSES; class ++) {
         cache->carve_left[class] = cache->carve_noted[class] = GRADUATE_BYTES;
@@ -201,6 +202,9 @@ static void *refill(cache_t *cache, unsigned class)
         return NULL;
     }
     cache->fill[class] = (uint8_t)min_size(2 * want, capacity);
+    if (pagemap_entry(top[got]) == (cache->tag | class)) {
+        cache->graduated |= (uint64_t)1 << class;
+    }
     for (size_t i = 0; i < got / 2; i++) { /* the lowest address comes out first */
         void *swapped = top[1 + i];
         top[1 + i] = top[got - i];
@@ -483,6 +487,14 @@ void cache_free_full(cache_t *cache, unsigned class, void *block)
 {
     cache_leave(&thread_self);
     free_slow(cache, class, block);
+}
+
+/* Old chunks of a class that has slabs merge again. */
+void cache_free_home(cache_t *cache, void *block)
+{
+    begin_slow(cache);
+    drain(cache, &block, 1);
+    end_slow(cache, false);
 }
 
 /* The class under which a cache may hold the block, or 0: it is large, plain, or no block at all. The mutex

@@ -87,6 +87,10 @@ static NOINLINE void free_chunk(arena_t *arena, cache_t *cache, void *block)
         cache_free_other(arena, block);
         return;
     }
+    if (UNLIKELY(class <= SLAB_CLASSES && (cache->graduated >> class & 1) != 0)) {
+        cache_free_home(cache, block);
+        return;
+    }
     push(arena, cache, class, block);
 }
 

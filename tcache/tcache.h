@@ -34,6 +34,7 @@ typedef struct cache {
     uint64_t tag;        /* of the arena, for the compare with page-map entries */
     uint32_t until_tick; /* allocations before the slow path looks at the clock */
     uint64_t ticks;
+    uint64_t graduated;  /* one bit a class that slabs serve: its chunk-backed blocks go home when freed */
     struct chunk *piece; /* OPEN chunk that young blocks are carved from, or NULL */
     size_t piece_bytes;
     uint16_t carve_left[SLAB_CLASSES + 1]; /* bytes of a class before it asks the arena about slabs */
@@ -137,6 +138,7 @@ HIDDEN void *cache_alloc_miss(arena_t *arena, size_t size);
 HIDDEN void *cache_alloc_tick(cache_t *cache, unsigned class, void *block);
 HIDDEN void cache_free_full(cache_t *cache, unsigned class, void *block);
 HIDDEN void cache_free_other(arena_t *arena, void *block);
+HIDDEN void cache_free_home(cache_t *cache, void *block);
 
 /* The cache's mutex is held, and it is the caller's own or stopped. */
 HIDDEN void cache_close_piece_locked(cache_t *cache); /* and the arena's mutex */

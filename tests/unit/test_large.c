@@ -221,7 +221,12 @@ static void releasing_all_leaves_nothing(void **state)
     for (size_t i = 0; i < 5; i++)
         blocks[i] = take(MIB + i * GRANULE);
     put(blocks[2]);
-    large_release_all(arena);
+    lock_acquire(&arena->grow);
+    lock_acquire(&arena->lock);
+    large_t *all = large_detach_all_locked(arena);
+    lock_release(&arena->lock);
+    large_release(arena, all);
+    lock_release(&arena->grow);
     assert_null(arena->larges);
     assert_int_equal(arena->totals.mapped_bytes, 0);
     assert_int_equal(arena->totals.large_blocks, 0);

@@ -413,7 +413,12 @@ static void unaligned_memory_is_found_by_its_bounds(void **state)
     assert_null(region_by_bounds_locked(arena, region->start - 1));
     assert_null(region_by_bounds_locked(arena, region->start + region->bytes));
     assert_int_equal(pagemap_entry(region->start), 0);
-    region_release_all(arena, false);
+    lock_acquire(&arena->grow);
+    lock_acquire(&arena->lock);
+    region_t *last = region_detach_all_locked(arena, false);
+    lock_release(&arena->lock);
+    region_release(arena, last);
+    lock_release(&arena->grow);
     assert_int_equal(book.held, 0);
     arena_destroy(arena);
 }
