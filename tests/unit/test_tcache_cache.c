@@ -1,0 +1,553 @@
+/*
+ * test_tcache_cache.c: a thread's caches: young pieces, promotion to slabs, bounds, the table and its collisions, and how
+ * caches come and go with arenas and threads.
+ */
+#define _GNU_SOURCE
+#include "../../tcache/tcache.h"
+
+#include "../../arena/chunk.h"
+#include "../../arena/slab.h"
+#include "../../tcache/depot.h"
+#include "../support.h"
+
+enum { CACHES_MAX = 256 }; /* of one thread, as thread.c has it */
+
+static arena_t *arena;
+
+static int open_arena(void **state)
+{
+    (void)state;
+    arena = arena_create(NULL);
+    return arena == NULL;
+}
+
+static int close_arena(void **state)
+{
+    (void)state;
+    int broken = arena_check(arena);
+    arena_destroy(arena);
+    return broken;
+}
+
+static cache_t *own_cache(void)
+{
+    cache_t *cache = table_lookup(arena);
+
+    return cache->arena == arena ? cache : NULL;
+}
+
+/* A block whose header may be looked at: the compiler does not know where it came from. */
+static char *take(size_t size)
+{
+    return any_size(arena_alloc(arena, size));
+}
+
+static bool is_in_slab(const void *block)
+{
+    return (pagemap_entry(block) ^ arena->tag) <= SLAB_CLASSES;
+}
+
+static bool is_chunk(const void *block)
+{
+    return (pagemap_entry(block) ^ arena->tag) == KIND_CHUNKS;
+}
+
+/* --- the first use, and pieces --- */
+
+static void the_first_use_makes_a_cache_and_puts_it_into_the_table(void **state)
+{
+    (void)state;
+    assert_null(own_cache());
+    void *block = arena_alloc(arena, 100);
+    assert_non_null(own_cache());
+    assert_ptr_equal(arena->caches, own_cache());
+    assert_int_equal(arena->cache_count, 1);
+    assert_ptr_equal(own_cache()->thread, thread_self.record);
+    assert_ptr_equal(own_cache()->thread->thread, &thread_self);
+    arena_free(arena, block);
+    assert_int_equal(thread_self.busy, 0);
+}
+
+static void young_blocks_are_carved_one_behind_the_other(void **state)
+{
+    (void)state;
+    char *last = take(100);
+    for (int i = 0; i < 10; i++) {
+        char *next = take(100);
+        assert_ptr_equal(next, last + chunk_size(chunk_of(last)));
+        assert_int_equal(chunk_class(chunk_of(last)), sizeclass_of(100));
+        assert_true(is_chunk(last));
+        last = next;
+    }
+}
+
+static void a_piece_serves_several_classes(void **state)
+{
+    (void)state;
+    char *small = take(24), *larger = take(300), *small_again = take(24);
+    assert_ptr_equal(larger, small + chunk_size(chunk_of(small)));
+    assert_ptr_equal(small_again, larger + chunk_size(chunk_of(larger)));
+}
+
+static void what_is_left_of_a_piece_is_an_open_chunk_of_its_owner(void **state)
+{
+    (void)state;
+    char *block = take(100);
+    cache_t *cache = own_cache();
+    assert_ptr_equal(cache->piece, chunk_next(chunk_of(block)));
+    assert_int_equal(chunk_class(cache->piece), CHUNK_PIECE);
+    assert_true(chunk_has_flag(cache->piece, CHUNK_OPEN));
+    assert_int_equal(chunk_size(cache->piece), cache->piece_bytes);
+}
+
+static void statistics_close_a_piece_and_count_what_was_carved(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 10; i++)
+        arena_alloc(arena, 100);
+    cache_t *cache = own_cache();
+    arena_stats_t stats = stats_of(arena);
+    assert_null(cache->piece);
+    assert_int_equal(cache->piece_bytes, 0);
+    assert_int_equal(stats.live_blocks, 10);
+    assert_int_equal(stats.live_bytes, 10 * sizeclass_bytes[sizeclass_of(100)]);
+    assert_int_equal(stats.allocations, 10);
+    assert_true(stats_add_up(&stats));
+    assert_non_null(arena_alloc(arena, 100)); /* and go on */
+    assert_non_null(own_cache()->piece);
+}
+
+static void pieces_grow_up_to_their_bound(void **state)
+{
+    (void)state;
+    arena_alloc(arena, 16);
+    size_t first = own_cache()->next_piece_bytes;
+    assert_int_equal(first, 2 * PIECE_FIRST_BYTES);
+    for (size_t size = 16; size <= SLAB_MAX; size += 16) {
+        for (int i = 0; i < 10; i++)
+            arena_alloc(arena, size);
+    }
+    assert_int_equal(own_cache()->next_piece_bytes, PIECE_MAX_BYTES);
+}
+
+/* --- slabs --- */
+
+static void a_class_with_enough_live_blocks_gets_slabs(void **state)
+{
+    size_t in_chunks = 0, usable = sizeclass_bytes[sizeclass_of(64)];
+
+    (void)state;
+    for (size_t i = 0; i < 3000; i++)
+        in_chunks += is_chunk(arena_alloc(arena, 64));
+    assert_true(in_chunks * usable <= 2 * GRADUATE_BYTES);
+    assert_true(in_chunks * usable >= GRADUATE_BYTES / 2);
+    assert_true(is_in_slab(arena_alloc(arena, 64)));
+    assert_true(stats_of(arena).slabs != 0);
+}
+
+static void *alloc_and_free_often(void *unused)
+{
+    for (int i = 0; i < 1000; i++) {
+        void *block = arena_alloc(arena, 64);
+        must(is_chunk(block));
+        arena_free(arena, block);
+    }
+    return unused;
+}
+
+/* In a thread of its own: a cache that served other arenas before may be near a tick. */
+static void a_class_with_few_live_blocks_stays_in_chunks_for_a_while(void **state)
+{
+    (void)state;
+    run_threads(1, alloc_and_free_often);
+    assert_int_equal(stats_of(arena).slabs, 0);
+}
+
+static void a_class_found_busy_at_a_tick_gets_slabs(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2 * TICK_ALLOCATIONS + 10; i++)
+        arena_free(arena, arena_alloc(arena, 64));
+    void *block = arena_alloc(arena, 64);
+    assert_true(is_in_slab(block));
+    assert_true(arena->granules->slab_class[sizeclass_of(64)].graduated);
+    arena_free(arena, block);
+}
+
+static void without_slabs_no_class_ever_gets_one(void **state)
+{
+    (void)state;
+    arena_t *kept = arena;
+    arena = arena_create(&(arena_options_t){.flags = ARENA_NO_SLABS});
+    for (int i = 0; i < 2 * TICK_ALLOCATIONS + 10; i++)
+        arena_free(arena, arena_alloc(arena, 64));
+    for (int i = 0; i < 3000; i++)
+        assert_true(is_chunk(arena_alloc(arena, 64)));
+    assert_int_equal(stats_of(arena).slabs, 0);
+    assert_int_equal(arena_check(arena), 0);
+    arena_destroy(arena);
+    arena = kept;
+}
+
+static void every_allocation_is_counted_over_ticks(void **state)
+{
+    enum { MANY = 3 * TICK_ALLOCATIONS + 777 };
+
+    (void)state;
+    for (int i = 0; i < MANY; i++)
+        arena_free(arena, arena_alloc(arena, i % 5 == 0 ? 5000 : 64));
+    arena_stats_t stats = stats_of(arena);
+    assert_int_equal(stats.allocations, MANY);
+    assert_int_equal(stats.frees, MANY);
+    assert_int_equal(stats.live_blocks, 0);
+}
+
+/* --- order and bounds --- */
+
+static void the_last_one_freed_is_the_next_given_out(void **state)
+{
+    (void)state;
+    for (size_t size = 8; size <= CLASS_MAX; size *= 2) {
+        void *first = arena_alloc(arena, size), *second = arena_alloc(arena, size);
+        arena_free(arena, first);
+        arena_free(arena, second);
+        assert_ptr_equal(arena_alloc(arena, size), second);
+        assert_ptr_equal(arena_alloc(arena, size), first);
+    }
+}
+
+static void a_refill_gives_ascending_addresses(void **state)
+{
+    (void)state;
+    while (!is_in_slab(arena_alloc(arena, 64))) {
+    }
+    size_t ascending = 0;
+    char *last = arena_alloc(arena, 64);
+    for (int i = 0; i < 500; i++) {
+        char *next = arena_alloc(arena, 64);
+        ascending += next == last + 64;
+        last = next;
+    }
+    assert_true(ascending >= 490);
+}
+
+static void check_bounds(const cache_t *cache)
+{
+    size_t bytes = 0;
+
+    for (unsigned class = 1; class <= CLASSES; class ++) {
+        size_t count = 0;
+        for (const magazine_t *magazine = cache->full[class]; magazine != NULL;
+             magazine = magazine_next(magazine))
+            count++;
+        assert_int_equal(count, cache->full_count[class]);
+        assert_true(count * magazine_bytes(class) <= STACK_HELD_BYTES);
+        bytes += count * magazine_bytes(class);
+    }
+    assert_int_equal(bytes, cache->full_bytes);
+    assert_true(bytes <= CACHE_HELD_BYTES);
+}
+
+static void a_cache_is_bounded_in_bytes(void **state)
+{
+    enum { BLOCKS = 2000 };
+    static void *blocks[BLOCKS];
+    static const size_t sizes[] = {8, 64, 1000, 2048, 4096, 8192, 16384, 32768};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        size_t count = sizes[i] > 1000 ? BLOCKS / 10 : BLOCKS;
+        must(arena_alloc_batch(arena, sizes[i], count, blocks) == count);
+        arena_free_batch(arena, blocks, count);
+        check_bounds(own_cache());
+    }
+    arena_stats_t stats = stats_of(arena);
+    assert_int_equal(stats.live_blocks, 0);
+    assert_true(stats.cached_bytes <= CACHE_HELD_BYTES + 8 * MAGAZINE_HELD_BYTES);
+    assert_true(stats.cached_bytes >= CACHE_HELD_BYTES / 4); /* it does keep something */
+}
+
+static void *free_and_alloc_again(void *unused)
+{
+    enum { BLOCKS = 100, BYTES = 2048 }; /* no class of slabs: those send their first blocks home */
+    static void *blocks[BLOCKS];
+
+    must(arena_alloc_batch(arena, BYTES, BLOCKS, blocks) == BLOCKS);
+    arena_free_batch(arena, blocks, BLOCKS);
+    size_t cached = stats_of(arena).cached_blocks;
+    must(cached >= BLOCKS);
+    must(arena_alloc_batch(arena, BYTES, BLOCKS, blocks) == BLOCKS);
+    must(stats_of(arena).cached_blocks == cached - BLOCKS);
+    arena_free_batch(arena, blocks, BLOCKS);
+    return unused;
+}
+
+static void what_a_cache_holds_is_used_before_the_arena_is_asked(void **state)
+{
+    (void)state;
+    run_threads(1, free_and_alloc_again); /* of its own, for the same reason */
+}
+
+/* --- the table --- */
+
+static void statistics_take_the_cache_out_of_the_table_and_use_puts_it_back(void **state)
+{
+    (void)state;
+    arena_alloc(arena, 100);
+    cache_t *cache = own_cache();
+    stats_of(arena);
+    assert_ptr_equal(table_lookup(arena), &cache_none);
+    arena_alloc(arena, 100);
+    assert_ptr_equal(own_cache(), cache);
+    assert_int_equal(arena->cache_count, 1);
+}
+
+static void no_arena_has_the_slot_of_null(void **state)
+{
+    enum { MANY = 3 * TABLE_SLOTS };
+    arena_t *arenas[MANY];
+    size_t slots_used = 0;
+    bool used[TABLE_SLOTS] = {false};
+
+    (void)state;
+    for (size_t i = 0; i < MANY; i++) {
+        arenas[i] = arena_create(NULL);
+        arena_alloc(arenas[i], 100);
+        size_t slot = (size_t)(table_slot(&thread_self, arenas[i]) - thread_self.table);
+        assert_in_range(slot, 1, TABLE_SLOTS - 1);
+        slots_used += !used[slot];
+        used[slot] = true;
+    }
+    assert_ptr_equal(table_lookup(NULL), &cache_none);
+    assert_true(slots_used >= TABLE_SLOTS - 2); /* they are spread */
+    for (size_t i = 0; i < MANY; i++)
+        arena_destroy(arenas[i]);
+    assert_ptr_equal(cache_none.arena, (arena_t *)1);
+}
+
+static void more_arenas_than_slots_keep_their_caches(void **state)
+{
+    enum { MANY = 3 * TABLE_SLOTS, BLOCKS = 20 };
+    static arena_t *arenas[MANY];
+    static void *blocks[MANY][BLOCKS];
+
+    (void)state;
+    for (size_t i = 0; i < MANY; i++)
+        must((arenas[i] = arena_create(NULL)) != NULL);
+    for (size_t k = 0; k < BLOCKS; k++) {
+        for (size_t i = 0; i < MANY; i++) {
+            must((blocks[i][k] = arena_alloc(arenas[i], 32 + 16 * k)) != NULL);
+            fill(blocks[i][k], 32 + 16 * k, i * BLOCKS + k);
+            assert_ptr_equal(arena_of(blocks[i][k]), arenas[i]);
+        }
+    }
+    for (size_t k = 0; k < BLOCKS; k++) {
+        for (size_t i = 0; i < MANY; i++) {
+            assert_true(holds(blocks[i][k], 32 + 16 * k, i * BLOCKS + k));
+            arena_free(arenas[i], blocks[i][k]);
+        }
+    }
+    for (size_t i = 0; i < MANY; i++) {
+        arena_stats_t stats = stats_of(arenas[i]);
+        assert_int_equal(stats.caches, 1);
+        assert_int_equal(stats.live_blocks, 0);
+        assert_int_equal(stats.cached_blocks, BLOCKS);
+        assert_int_equal(arena_check(arenas[i]), 0);
+        arena_destroy(arenas[i]);
+    }
+}
+
+static void beyond_its_bound_a_thread_gives_its_oldest_caches_up(void **state)
+{
+    enum { MANY = CACHES_MAX + 60 };
+    static arena_t *arenas[MANY];
+    size_t with_cache = 0;
+
+    (void)state;
+    for (size_t i = 0; i < MANY; i++) {
+        must((arenas[i] = arena_create(&(arena_options_t){.first_region_bytes = GRANULE})) != NULL);
+        arena_free(arenas[i], arena_alloc(arenas[i], 100));
+        assert_true(thread_self.record->caches <= CACHES_MAX);
+    }
+    assert_int_equal(thread_self.record->caches, CACHES_MAX);
+    for (size_t i = 0; i < MANY; i++) {
+        arena_stats_t stats = stats_of(arenas[i]);
+        with_cache += stats.caches;
+        assert_int_equal(stats.cached_blocks, stats.caches); /* an evicted one's block went home */
+        assert_int_equal(stats.allocations, 1);
+        assert_int_equal(stats.live_blocks, 0);
+    }
+    assert_int_equal(with_cache, CACHES_MAX);
+    for (size_t i = 0; i < MANY; i++) {
+        arena_free(arenas[i], arena_alloc(arenas[i], 100)); /* evicted ones come back */
+        assert_int_equal(arena_check(arenas[i]), 0);
+    }
+    for (size_t i = 0; i < MANY; i++)
+        arena_destroy(arenas[i]);
+    assert_int_equal(thread_self.record->caches, 0);
+}
+
+/* --- life --- */
+
+static void a_flush_sends_all_home_and_the_next_use_begins_anew(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 100; i++)
+        arena_free(arena, arena_alloc(arena, 16 + (size_t)i * 50));
+    assert_true(stats_of(arena).cached_blocks != 0);
+    arena_thread_flush();
+    arena_stats_t stats = stats_of(arena);
+    assert_int_equal(stats.caches, 0);
+    assert_int_equal(stats.cached_blocks, 0);
+    assert_int_equal(stats.allocations, 100);
+    assert_null(own_cache());
+    arena_free(arena, arena_alloc(arena, 100));
+    assert_int_equal(stats_of(arena).caches, 1);
+}
+
+static void a_reset_keeps_the_callers_cache_emptied(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 1000; i++)
+        arena_free(arena, arena_alloc(arena, 16 + (size_t)i));
+    cache_t *cache = arena->caches;
+    arena_reset(arena);
+    assert_ptr_equal(arena->caches, cache);
+    assert_null(cache->piece);
+    assert_int_equal(cache->full_bytes, 0);
+    for (unsigned class = 1; class <= CLASSES; class ++)
+        assert_null(*cache->top[class]);
+    assert_int_equal(stats_of(arena).allocations, 1000);
+}
+
+static void an_arena_made_after_another_reuses_its_cache(void **state)
+{
+    (void)state;
+    arena_alloc(arena, 100);
+    cache_t *cache = own_cache();
+    arena_destroy(arena);
+    arena = arena_create(NULL);
+    arena_alloc(arena, 100);
+    assert_ptr_equal(own_cache(), cache);
+    assert_int_equal(stats_of(arena).allocations, 1);
+}
+
+static void *use_and_leave(void *blocks)
+{
+    void **out = blocks;
+
+    for (size_t i = 0; i < 50; i++)
+        must((out[i] = arena_alloc(arena, 200)) != NULL);
+    for (size_t i = 0; i < 40; i++)
+        arena_free(arena, out[i]);
+    must(arena->cache_count == 1);
+    return NULL;
+}
+
+static void a_threads_cache_goes_with_it_and_its_blocks_stay(void **state)
+{
+    pthread_t thread;
+    void *blocks[50];
+
+    (void)state;
+    must(pthread_create(&thread, NULL, use_and_leave, blocks) == 0);
+    must(pthread_join(thread, NULL) == 0);
+    assert_int_equal(arena->cache_count, 0);
+    assert_null(arena->caches);
+    arena_stats_t stats = stats_of(arena);
+    assert_int_equal(stats.live_blocks, 10);
+    assert_int_equal(stats.cached_blocks, 0);
+    assert_int_equal(stats.allocations, 50);
+    arena_free_batch(arena, blocks + 40, 10);
+}
+
+/* --- the depot between two threads --- */
+
+enum { PASSED = 20000 };
+static void *passed[PASSED];
+
+static void *free_passed(void *unused)
+{
+    for (size_t i = 0; i < PASSED; i++)
+        arena_free(arena, passed[i]);
+    return unused;
+}
+
+static void *free_passed_and_sleep(void *barrier)
+{
+    free_passed(NULL);
+    pthread_barrier_wait(barrier);
+    pthread_barrier_wait(barrier);
+    return NULL;
+}
+
+static void one_thread_alone_has_no_depot(void **state)
+{
+    (void)state;
+    must(arena_alloc_batch(arena, 64, PASSED, passed) == PASSED);
+    free_passed(NULL);
+    assert_null(depot_of(arena));
+}
+
+static void what_another_thread_frees_comes_back_by_the_depot(void **state)
+{
+    pthread_t thread;
+    pthread_barrier_t barrier;
+
+    (void)state;
+    must(pthread_barrier_init(&barrier, NULL, 2) == 0);
+    must(arena_alloc_batch(arena, 64, PASSED, passed) == PASSED);
+    must(pthread_create(&thread, NULL, free_passed_and_sleep, &barrier) == 0);
+    pthread_barrier_wait(&barrier);
+    depot_t *depot = depot_of(arena);
+    assert_non_null(depot);
+    unsigned class = sizeclass_of(64);
+    assert_true(depot->count[class] != 0);
+    assert_true(depot->held_bytes <= DEPOT_HELD_BYTES);
+    assert_true(depot->count[class] * magazine_bytes(class) < DEPOT_CLASS_BYTES + magazine_bytes(class));
+    uint32_t count = depot->count[class];
+    for (size_t i = 0; i < 2 * magazine_capacity(class); i++)
+        must(arena_alloc(arena, 64) != NULL);
+    assert_true(depot->count[class] < count);
+    arena_stats_t stats = stats_of(arena);
+    assert_int_equal(stats.live_blocks, 2 * magazine_capacity(class));
+    assert_int_equal(stats.caches, 2);
+    pthread_barrier_wait(&barrier);
+    must(pthread_join(thread, NULL) == 0);
+    pthread_barrier_destroy(&barrier);
+}
+
+#define in_arena(test) cmocka_unit_test_setup_teardown(test, open_arena, close_arena)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        in_arena(the_first_use_makes_a_cache_and_puts_it_into_the_table),
+        in_arena(young_blocks_are_carved_one_behind_the_other),
+        in_arena(a_piece_serves_several_classes),
+        in_arena(what_is_left_of_a_piece_is_an_open_chunk_of_its_owner),
+        in_arena(statistics_close_a_piece_and_count_what_was_carved),
+        in_arena(pieces_grow_up_to_their_bound),
+        in_arena(a_class_with_enough_live_blocks_gets_slabs),
+        in_arena(a_class_with_few_live_blocks_stays_in_chunks_for_a_while),
+        in_arena(a_class_found_busy_at_a_tick_gets_slabs),
+        in_arena(without_slabs_no_class_ever_gets_one),
+        in_arena(every_allocation_is_counted_over_ticks),
+        in_arena(the_last_one_freed_is_the_next_given_out),
+        in_arena(a_refill_gives_ascending_addresses),
+        in_arena(a_cache_is_bounded_in_bytes),
+        in_arena(what_a_cache_holds_is_used_before_the_arena_is_asked),
+        in_arena(statistics_take_the_cache_out_of_the_table_and_use_puts_it_back),
+        in_arena(no_arena_has_the_slot_of_null),
+        in_arena(more_arenas_than_slots_keep_their_caches),
+        in_arena(beyond_its_bound_a_thread_gives_its_oldest_caches_up),
+        in_arena(a_flush_sends_all_home_and_the_next_use_begins_anew),
+        in_arena(a_reset_keeps_the_callers_cache_emptied),
+        in_arena(an_arena_made_after_another_reuses_its_cache),
+        in_arena(a_threads_cache_goes_with_it_and_its_blocks_stay),
+        in_arena(one_thread_alone_has_no_depot),
+        in_arena(what_another_thread_frees_comes_back_by_the_depot),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

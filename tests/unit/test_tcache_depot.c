@@ -1,0 +1,219 @@
+/* test_tcache_depot.c: an arena's stock of full magazines: last in, first out, bounded, decaying. */
+#define _GNU_SOURCE
+#include "../../tcache/depot.h"
+
+#include "../../arena/meta.h"
+#include "../support.h"
+
+static depot_t *depot;
+
+static int open_depot(void **state)
+{
+    (void)state;
+    depot = depot_create();
+    return depot == NULL;
+}
+
+static int close_depot(void **state)
+{
+    (void)state;
+    for (unsigned class = 1; class <= CLASSES; class ++) {
+        magazine_t *magazine;
+        while ((magazine = depot_take(depot, class)) != NULL)
+            meta_free(magazine);
+    }
+    size_t left = depot->held_bytes;
+    meta_free(depot);
+    return left != 0;
+}
+
+/* Full of numbered "blocks". */
+static magazine_t *full_magazine(unsigned class, size_t number)
+{
+    magazine_t *magazine = meta_alloc(sizeof *magazine);
+
+    must(magazine != NULL);
+    void **top = magazine_make_empty(magazine, class);
+    for (size_t i = 0; i < magazine_capacity(class); i++)
+        *++top = (void *)(uintptr_t)(number * 4096 + 16 * (i + 1));
+    return magazine;
+}
+
+static magazine_t *put_new(unsigned class)
+{
+    magazine_t *magazine = full_magazine(class, 1);
+
+    if (depot_put(depot, class, magazine))
+        return magazine;
+    meta_free(magazine);
+    return NULL;
+}
+
+static void an_empty_depot_gives_nothing(void **state)
+{
+    (void)state;
+    for (unsigned class = 1; class <= CLASSES; class ++) {
+        assert_null(depot_take(depot, class));
+        assert_null(depot_take_spare(depot, class));
+    }
+}
+
+static void the_last_one_put_comes_out_first_blocks_and_all(void **state)
+{
+    (void)state;
+    magazine_t *first = full_magazine(5, 1), *second = full_magazine(5, 2);
+    assert_true(depot_put(depot, 5, first));
+    assert_true(depot_put(depot, 5, second));
+    assert_ptr_equal(depot_take(depot, 5), second);
+    size_t count;
+    void **blocks = magazine_blocks(magazine_load_full(second, 5), 5, &count);
+    assert_int_equal(count, magazine_capacity(5));
+    assert_ptr_equal(blocks[0], (void *)(uintptr_t)(2 * 4096 + 16));
+    assert_ptr_equal(depot_take(depot, 5), first);
+    assert_null(depot_take(depot, 5));
+    meta_free(first);
+    meta_free(second);
+}
+
+static void classes_do_not_mix(void **state)
+{
+    (void)state;
+    magazine_t *magazine = put_new(5);
+    assert_non_null(magazine);
+    assert_null(depot_take(depot, 4));
+    assert_null(depot_take(depot, 6));
+    assert_ptr_equal(depot_take(depot, 5), magazine);
+    meta_free(magazine);
+}
+
+static void a_class_is_bounded_in_bytes(void **state)
+{
+    (void)state;
+    for (unsigned class = 9; class <= CLASSES; class += 16) {
+        size_t count = 0;
+        while (put_new(class) != NULL)
+            count++;
+        assert_true(count * magazine_bytes(class) >= DEPOT_CLASS_BYTES);
+        assert_true((count - 1) * magazine_bytes(class) < DEPOT_CLASS_BYTES);
+        while (count-- > 0)
+            meta_free(depot_take(depot, class));
+    }
+}
+
+static void all_classes_together_are_bounded_in_bytes(void **state)
+{
+    size_t bytes = 0;
+
+    (void)state;
+    for (unsigned class = CLASSES; class >= CLASSES - 20; class --) {
+        while (put_new(class) != NULL)
+            bytes += magazine_bytes(class);
+        assert_int_equal(depot->held_bytes, bytes);
+    }
+    assert_true(bytes >= DEPOT_HELD_BYTES && bytes < DEPOT_HELD_BYTES + MAGAZINE_HELD_BYTES);
+}
+
+static void count_blocks(void *context, void *block)
+{
+    assert_non_null(block);
+    ++*(size_t *)context;
+}
+
+static void every_block_of_a_chain_is_visited(void **state)
+{
+    size_t count = 0;
+
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        put_new(40);
+    depot_each_block(depot->full[40], 40, count_blocks, &count);
+    assert_int_equal(count, 3 * magazine_capacity(40));
+    depot_each_block(NULL, 40, count_blocks, &count);
+    assert_int_equal(count, 3 * magazine_capacity(40));
+}
+
+static void a_decay_is_due_every_quarter_second(void **state)
+{
+    (void)state;
+    assert_true(depot_decay_is_due(depot, 10000));
+    assert_false(depot_decay_is_due(depot, 10000 + PURGE_DELAY_MS - 1));
+    assert_true(depot_decay_is_due(depot, 10000 + PURGE_DELAY_MS));
+    assert_false(depot_decay_is_due(depot, 10000 + PURGE_DELAY_MS));
+}
+
+/* What one decay finds, as cache.c goes about it. */
+static size_t decay(unsigned class)
+{
+    size_t count = 0;
+    magazine_t *magazine;
+
+    while ((magazine = depot_take_spare(depot, class)) != NULL) {
+        meta_free(magazine);
+        count++;
+    }
+    return count;
+}
+
+static void what_was_not_needed_since_the_last_decay_goes(void **state)
+{
+    magazine_t *taken[2];
+
+    (void)state;
+    for (int i = 0; i < 5; i++)
+        put_new(7);
+    assert_int_equal(decay(7), 0); /* the first only begins to count */
+    for (int i = 0; i < 2; i++)
+        taken[i] = depot_take(depot, 7);
+    for (int i = 0; i < 2; i++)
+        must(depot_put(depot, 7, taken[i]));
+    assert_int_equal(decay(7), 3);
+    assert_int_equal(depot->count[7], 2);
+}
+
+static void what_is_needed_all_the_time_stays(void **state)
+{
+    magazine_t *taken[3];
+
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        put_new(7);
+    decay(7);
+    for (int round = 0; round < 5; round++) {
+        for (int i = 0; i < 3; i++)
+            taken[i] = depot_take(depot, 7);
+        for (int i = 0; i < 3; i++)
+            must(depot_put(depot, 7, taken[i]));
+        assert_int_equal(decay(7), 0);
+    }
+}
+
+static void an_idle_depot_is_empty_soon(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 6; i++)
+        put_new(7);
+    for (int i = 0; i < 3; i++)
+        decay(7);
+    assert_int_equal(depot->count[7], 0);
+    assert_int_equal(depot->held_bytes, 0);
+}
+
+#define in_depot(test) cmocka_unit_test_setup_teardown(test, open_depot, close_depot)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        in_depot(an_empty_depot_gives_nothing),
+        in_depot(the_last_one_put_comes_out_first_blocks_and_all),
+        in_depot(classes_do_not_mix),
+        in_depot(a_class_is_bounded_in_bytes),
+        in_depot(all_classes_together_are_bounded_in_bytes),
+        in_depot(every_block_of_a_chain_is_visited),
+        in_depot(a_decay_is_due_every_quarter_second),
+        in_depot(what_was_not_needed_since_the_last_decay_goes),
+        in_depot(what_is_needed_all_the_time_stays),
+        in_depot(an_idle_depot_is_empty_soon),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
