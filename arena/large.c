@@ -80,6 +80,7 @@ static void *alloc_reserved(arena_t *arena, size_t bytes, size_t alignment, bool
         return NULL;
     }
     *large = (large_t){.start = start, .bytes = bytes};
+    pagemap_claim(granule_of(start), 1);
     lock_acquire(&arena->lock);
     publish(arena, large);
     arena->totals.large_bytes += bytes;
@@ -180,6 +181,7 @@ static void *remap(large_t *large, size_t bytes)
         os_unmap(target, bytes);
         return NULL;
     }
+    pagemap_claim(granule_of(target), 1);
     /* If the kernel refuses, it may have unmapped the target already, and another thread mapped there: whatever
      * is left of it stays. It was never touched. */
     return os_move(large->start, large->bytes, target, bytes) ? target : NULL;

@@ -31,10 +31,10 @@ typedef struct {
     /* immutable after creation */
     lock_rank_t rank;
     bool off; /* ARENA_SINGLE_THREAD: calls never overlap */
+    bool held_for_fork; /* guarded by itself */
     /* guarded by itself */
     uint64_t waits; /* times a thread found it taken */
     pthread_mutex_t mutex;
-    bool held_for_fork;
 #if CHECK_LEVEL >= 1
     pthread_t owner;
     bool held;

@@ -45,7 +45,16 @@ void pagemap_set(granule_t first, size_t count, uint32_t entry)
     for (size_t i = 0; i < count; i++) {
         granule_t granule = first + (granule_t)i;
         pagemap_leaf_t *leaf = pagemap_leaf(granule);
-        atomic_store_explicit(&leaf->entry[granule & ((1 << LEAF_LOG2) - 1)], entry, memory_order_relaxed);
+        atomic_store_explicit(&leaf->entry[granule & ((1 << LEAF_LOG2) - 1)], entry, memory_order_release);
+    }
+}
+
+void pagemap_claim(granule_t first, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        granule_t granule = first + (granule_t)i;
+        pagemap_leaf_t *leaf = pagemap_leaf(granule);
+        (void)atomic_load_explicit(&leaf->entry[granule & ((1 << LEAF_LOG2) - 1)], memory_order_acquire);
     }
 }
 

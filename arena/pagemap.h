@@ -11,7 +11,9 @@
  * a block of its granule lives. Coherence does the rest. For an address that is no live block, any value
  * that was ever stored may come back, and each leads to a report.
  *
- * Tags are plain memory, guarded by the mutex of the arena that owns the granule.
+ * Tags are plain memory, guarded by the mutex of the arena that owns the granule. When a granule goes from one
+ * arena to another by way of the kernel, the last entry that the one stored (0, with release) and the
+ * other's pagemap_claim (acquire) order what they do with its tag.
  */
 #ifndef ARENA_PAGEMAP_H
 #define ARENA_PAGEMAP_H
@@ -99,6 +101,9 @@ HIDDEN bool pagemap_ensure(const void *start, size_t bytes);
 
 /* Stores one entry for `count` granules whose leaves exist. */
 HIDDEN void pagemap_set(granule_t first, size_t count, uint32_t entry);
+
+/* Before the first use of the tags of addresses that the kernel just gave. */
+HIDDEN void pagemap_claim(granule_t first, size_t count);
 
 /* Bytes of address space that the leaves take. */
 HIDDEN size_t pagemap_mapped_bytes(void);

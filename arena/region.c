@@ -196,6 +196,9 @@ static bool adopt_span(arena_t *arena, const span_t *span)
         free_region(arena, fresh);
         return false;
     }
+    if (span->in_map) {
+        pagemap_claim(granule_of(span->start), span->bytes >> GRANULE_LOG2);
+    }
     lock_acquire(&arena->lock);
     region_t *region = touching(arena, span);
     if (region != NULL) {

@@ -5,50 +5,73 @@
 #include "large.h"
 #include "run.h"
 
+static void report_broken(const survey_t *survey, void *where)
+{
+    if (survey->broken != NULL) {
+        survey->broken(survey->context, where);
+    }
+}
+
 /* Visits the chunks of a run from `first` on; returns where the run ends, or NULL. */
 static char *survey_chunks(const survey_t *survey, chunk_t *chunk, const char *limit)
 {
-    survey->chunk_run(survey->context, before(chunk, CHUNK_HEADER));
+    if (survey->chunk_run != NULL) {
+        survey->chunk_run(survey->context, before(chunk, CHUNK_HEADER));
+    }
     while (chunk_class(chunk) != CHUNK_END) {
         size_t size = chunk_size(chunk);
         if (chunk_class(chunk) > CHUNK_LAST || size < CHUNK_MIN || size > distance(chunk, limit)) {
-            survey->broken(survey->context, chunk_block(chunk));
+            report_broken(survey, chunk_block(chunk));
             return NULL;
         }
         chunk_t *next = chunk_at(chunk, size);
-        survey->chunk(survey->context, chunk);
+        if (survey->chunk != NULL) {
+            survey->chunk(survey->context, chunk);
+        }
         chunk = next;
     }
     return (char *)chunk + CHUNK_HEADER;
 }
 
+/* Visits the free run at `granule`; returns where it ends, or NULL. */
+static char *survey_free_run(const survey_t *survey, granule_t granule, const char *limit)
+{
+    char *start = granule_start(granule);
+    uint32_t length = pagemap_tag(granule)->length;
+    if (length == 0 || length > distance(start, limit) >> GRANULE_LOG2) {
+        report_broken(survey, start);
+        return NULL;
+    }
+    if (survey->free_run != NULL) {
+        survey->free_run(survey->context, granule, length);
+    }
+    return start + ((size_t)length << GRANULE_LOG2);
+}
+
 static void survey_region(const arena_t *arena, const survey_t *survey, const region_t *region)
 {
-    char *at_address = region->start;
+    char *here = region->start;
     char *end = region->start + region->bytes;
-    while (at_address != NULL && at_address < end) {
-        granule_t granule = granule_of(at_address);
+    while (here != NULL && here < end) {
+        granule_t granule = granule_of(here);
         uint32_t kind = run_kind(arena, granule);
         if (kind != 0 && kind <= SLAB_CLASSES) {
-            survey->slab(survey->context, slab_of(at_address));
-            at_address += GRANULE;
+            if (survey->slab != NULL) {
+                survey->slab(survey->context, slab_of(here));
+            }
+            here += GRANULE;
         } else if (run_kind_is_free(kind)) {
-            uint32_t length = pagemap_tag(granule)->length;
-            if (length == 0 || length > distance(at_address, end) >> GRANULE_LOG2) {
-                survey->broken(survey->context, at_address);
-                return;
-            }
-            survey->free_run(survey->context, granule, length);
-            at_address += (size_t)length << GRANULE_LOG2;
+            here = survey_free_run(survey, granule, end);
         } else if (kind == KIND_CHUNKS) {
-            at_address = survey_chunks(survey, (chunk_t *)(at_address + CHUNK_HEADER), end);
-        } else {
-            /* BUSY: another thread purges it; anything else is wrong */
-            if (kind != KIND_BUSY) {
-                survey->broken(survey->context, at_address);
-                return;
+            here = survey_chunks(survey, (chunk_t *)(here + CHUNK_HEADER), end);
+        } else if (kind == KIND_BUSY) {
+            if (survey->busy != NULL) {
+                survey->busy(survey->context, GRANULE);
             }
-            at_address += GRANULE;
+            here += GRANULE;
+        } else {
+            report_broken(survey, here);
+            return;
         }
     }
 }
@@ -64,7 +87,7 @@ void survey_locked(const arena_t *arena, const survey_t *survey)
             survey_chunks(survey, first, region->start + region->bytes);
         }
     }
-    for (const struct large *large = arena->larges; large != NULL; large = large->next) {
+    for (const large_t *large = arena->larges; survey->large != NULL && large != NULL; large = large->next) {
         survey->large(survey->context, large);
     }
 }
@@ -97,18 +120,6 @@ static void ask_broken(void *context, void *where)
     question->answer = where == question->block ? MISUSE_BROKEN_HEADER : question->answer;
 }
 
-static void skip_slab(void *context, slab_t *slab)
-{
-    (void)context;
-    (void)slab;
-}
-
-static void skip_chunk_run(void *context, void *start)
-{
-    (void)context;
-    (void)start;
-}
-
 static void ask_large(void *context, const large_t *large)
 {
     question_t *question = context;
@@ -118,28 +129,10 @@ static void ask_large(void *context, const large_t *large)
 misuse_t survey_diagnose_locked(const arena_t *arena, const void *block, misuse_t otherwise)
 {
     question_t question = {block, otherwise};
-    survey_t survey = {&question, ask_free_run, skip_slab, skip_chunk_run, ask_chunk, ask_large, ask_broken};
+    survey_t survey = {
+        .context = &question, .free_run = ask_free_run, .chunk = ask_chunk, .large = ask_large, .broken = ask_broken};
     survey_locked(arena, &survey);
     return question.answer;
-}
-
-static void skip_free_run(void *context, granule_t first, uint32_t length)
-{
-    (void)context;
-    (void)first;
-    (void)length;
-}
-
-static void skip_large(void *context, const large_t *large)
-{
-    (void)context;
-    (void)large;
-}
-
-static void skip_broken(void *context, void *where)
-{
-    (void)context;
-    (void)where;
 }
 
 static void count_chunk(void *context, chunk_t *chunk)
@@ -154,7 +147,7 @@ static void count_chunk(void *context, chunk_t *chunk)
 
 void survey_recount_locked(arena_t *arena)
 {
-    survey_t survey = {&arena->totals, skip_free_run, skip_slab, skip_chunk_run, count_chunk, skip_large, skip_broken};
+    survey_t survey = {.context = &arena->totals, .chunk = count_chunk};
     arena->totals.chunk_blocks = arena->totals.chunk_usable = 0;
     survey_locked(arena, &survey);
 }

@@ -10,6 +10,7 @@
 #include "heap.h"
 #include "slab.h"
 
+/* What is NULL is passed over. */
 typedef struct {
     void *context;
     void (*free_run)(void *context, granule_t first, uint32_t length);
@@ -17,6 +18,7 @@ typedef struct {
     void (*chunk_run)(void *context, void *start);
     void (*chunk)(void *context, chunk_t *chunk); /* all but the sentinel */
     void (*large)(void *context, const struct large *large);
+    void (*busy)(void *context, size_t bytes); /* granules that another thread purges just now */
     /* A tag that does not lead on; the survey skips the rest of the region. */
     void (*broken)(void *context, void *where);
 } survey_t;

@@ -27,6 +27,7 @@ typedef struct {
     uint32_t run_region;
     chunk_t *last_chunk;   /* of the chunk run being surveyed */
     size_t partial_slabs;
+    size_t busy_bytes;
     size_t binned_chunks, binned_runs, free_chunks, free_runs;
     bool quiet; /* no other thread maps or unmaps just now */
     int broken;
@@ -202,10 +203,18 @@ static void verify_large(void *context, const large_t *large)
     verifier->found.large_bytes += large->bytes;
 }
 
+static void verify_busy(void *context, size_t bytes)
+{
+    verifier_t *verifier = context;
+    verifier->busy_bytes += bytes;
+}
+
 /* 9: headers are sealed and sizes lead from chunk to chunk, entries from run to run. */
 static void verify_broken(void *context, void *where)
 {
-    expect(context, false, INVARIANT_TILING, where);
+    verifier_t *verifier = context;
+    verifier->quiet = false; /* the sum is short of what could not be surveyed */
+    expect(verifier, false, INVARIANT_TILING, where);
 }
 
 /* 10: every free chunk is in the bin of its size, and the bitmaps say which bins hold one. */
@@ -262,7 +271,7 @@ static void check_totals(verifier_t *verifier)
                 kept->slab_blocks == found->slab_blocks && kept->slab_usable == found->slab_usable &&
                 kept->slab_free_usable == found->slab_free_usable && kept->large_bytes == found->large_bytes &&
                 kept->large_blocks == found->large_blocks;
-    size_t inside = found->free_run_bytes + kept->chunk_run_bytes + found->large_bytes;
+    size_t inside = found->free_run_bytes + kept->chunk_run_bytes + found->large_bytes + verifier->busy_bytes;
     inside += verifier->arena->in_buffer ? 0 : found->slab_bytes;
     inside += verifier->arena->in_buffer ? distance(verifier->arena->regions->start, verifier->arena->buffer_chunks) : 0;
     bool explained = verifier->quiet ? inside == kept->mapped_bytes : inside <= kept->mapped_bytes;
@@ -280,8 +289,8 @@ static void check_cached(void *context, void *block)
 
 static void verify_locked(arena_t *arena, verifier_t *verifier)
 {
-    survey_t survey = {verifier,     verify_free_run, verify_slab,  verify_chunk_run,
-                       verify_chunk, verify_large,    verify_broken};
+    survey_t survey = {verifier,     verify_free_run, verify_slab, verify_chunk_run,
+                       verify_chunk, verify_large,    verify_busy, verify_broken};
     survey_locked(arena, &survey);
     check_chunk_bins(verifier);
     if (arena->sliced) {
@@ -307,11 +316,12 @@ int arena_check(arena_t *arena)
     verifier_t verifier = {.arena = arena};
     lock_acquire(&registry_lock);
     cachehook_stop(arena);
-    verifier.quiet = lock_try_acquire(&arena->grow); /* not by waiting: a hook under it may want the registry */
+    bool quiet = lock_try_acquire(&arena->grow); /* not by waiting: a hook under it may want the registry */
+    verifier.quiet = quiet;
     lock_acquire(&arena->lock);
     verify_locked(arena, &verifier);
     lock_release(&arena->lock);
-    if (verifier.quiet) {
+    if (quiet) {
         lock_release(&arena->grow);
     }
     cachehook_resume(arena);

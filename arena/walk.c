@@ -52,12 +52,6 @@ static void add_tiny(void *context, void *block, size_t usable, bool free)
     add(context, block, usable, free ? ARENA_BLOCK_FREE : ARENA_BLOCK_LIVE);
 }
 
-static void add_chunk_run(void *context, void *start)
-{
-    (void)context;
-    (void)start;
-}
-
 static void add_chunk(void *context, chunk_t *chunk)
 {
     list_t *list = context;
@@ -75,12 +69,6 @@ static void add_chunk(void *context, chunk_t *chunk)
 static void add_large(void *context, const large_t *large)
 {
     add(context, large->start, large->bytes, ARENA_BLOCK_LIVE);
-}
-
-static void skip_broken(void *context, void *where)
-{
-    (void)context;
-    (void)where;
 }
 
 /* Records are in ascending order within a region; regions are, too, and large blocks come last. */
@@ -106,7 +94,8 @@ static void mark_cached(void *context, void *block)
 
 static void survey_into(arena_t *arena, list_t *list)
 {
-    survey_t survey = {list, add_free_run, add_slab, add_chunk_run, add_chunk, add_large, skip_broken};
+    survey_t survey = {
+        .context = list, .free_run = add_free_run, .slab = add_slab, .chunk = add_chunk, .large = add_large};
     list->count = 0;
     survey_locked(arena, &survey);
 }
