@@ -199,7 +199,8 @@ static void empty(arena_t *arena, bool keep_first)
                                .allocations = old.allocations,
                                .kernel_calls = old.kernel_calls,
                                .purged_bytes = old.purged_bytes,
-                               .mapped_bytes = old.mapped_bytes};
+                               .mapped_bytes = old.mapped_bytes,
+                               .stuck_bytes = old.stuck_bytes};
     clear_heap(arena);
     region_reuse_kept_locked(arena);
     arena->large_threshold = LARGE_MIN_BYTES;

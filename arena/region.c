@@ -224,10 +224,13 @@ static bool adopt_span(arena_t *arena, const span_t *span)
     return true;
 }
 
-bool region_keep(arena_t *arena, void *start, size_t bytes)
+void region_keep(arena_t *arena, void *start, size_t bytes)
 {
     span_t span = {start, align_down(bytes, GRANULE), 0, KIND_FREE_DIRTY, true};
-    return span.bytes != 0 && adopt_span(arena, &span);
+    bool kept = span.bytes != 0 && adopt_span(arena, &span);
+    lock_acquire(&arena->lock);
+    arena->totals.stuck_bytes += bytes - (kept ? span.bytes : 0);
+    lock_release(&arena->lock);
 }
 
 static bool grow_by(arena_t *arena, size_t bytes)

@@ -271,7 +271,8 @@ static void check_totals(verifier_t *verifier)
                 kept->slab_blocks == found->slab_blocks && kept->slab_usable == found->slab_usable &&
                 kept->slab_free_usable == found->slab_free_usable && kept->large_bytes == found->large_bytes &&
                 kept->large_blocks == found->large_blocks;
-    size_t inside = found->free_run_bytes + kept->chunk_run_bytes + found->large_bytes + verifier->busy_bytes;
+    size_t inside = found->free_run_bytes + kept->chunk_run_bytes + found->large_bytes + verifier->busy_bytes +
+                    kept->stuck_bytes;
     inside += verifier->arena->in_buffer ? 0 : found->slab_bytes;
     inside += verifier->arena->in_buffer ? distance(verifier->arena->regions->start, verifier->arena->buffer_chunks) : 0;
     bool explained = verifier->quiet ? inside == kept->mapped_bytes : inside <= kept->mapped_bytes;

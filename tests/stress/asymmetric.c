@@ -218,8 +218,11 @@ static void arenas_come_and_go_beside_the_use_of_others(void **state)
     (void)state;
     atomic_store(&stop, false);
     atomic_store(&rounds, 0);
-    for (size_t i = 0; i < 8; i++)
-        must((common[i] = arena_create(NULL)) != NULL);
+    for (size_t i = 0; i < 8; i++) {
+        arena_t *created = arena_create(NULL);
+        must(created != NULL);
+        atomic_store(&common[i], created);
+    }
     for (size_t i = 0; i < OWNERS; i++)
         must(pthread_create(&owners[i], NULL, use_common, (void *)(uintptr_t)i) == 0);
     must(pthread_create(&disturber, NULL, disturb, NULL) == 0);
