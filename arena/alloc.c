@@ -18,7 +18,7 @@
 /* What one allocation is after. */
 typedef struct {
     size_t request, alignment;
-    size_t chunk; /* bytes of the chunk that serves it */
+    size_t chunk;         /* bytes of the chunk that serves it */
     unsigned class, mark; /* mark: the class byte of that chunk */
     bool counts;          /* as an allocation of the application */
 } want_t;
@@ -61,7 +61,8 @@ static void *take_slab_locked(arena_t *arena, const want_t *want)
     if (!aligned) {
         size_t usable = align_up(max_size(want->request, 1), want->alignment);
         class = want->alignment <= SLAB_MAX && usable <= SLAB_MAX ? sizeclass_of(usable) : 0;
-        if (!arena->sliced || (arena->flags & ARENA_NO_SLABS) != 0 || sizeclass_bytes[class] % want->alignment != 0) {
+        if (!arena->sliced || (arena->flags & ARENA_NO_SLABS) != 0 ||
+            sizeclass_bytes[class] % want->alignment != 0) {
             return NULL;
         }
     } else if (!alloc_wants_slab_locked(arena, class)) {
@@ -95,7 +96,8 @@ static void *take_chunk_locked(arena_t *arena, const want_t *want, bool *zero)
 static void *take_locked(arena_t *arena, const want_t *want, bool *zero)
 {
     *zero = false;
-    void *block = arena->tiny != NULL ? tiny_take_locked(arena, want->class, want->alignment) : take_slab_locked(arena, want);
+    void *block = arena->tiny != NULL ? tiny_take_locked(arena, want->class, want->alignment)
+                                      : take_slab_locked(arena, want);
     block = block != NULL ? block : take_chunk_locked(arena, want, zero);
     arena->totals.allocations += want->counts && block != NULL;
     return block;
@@ -114,7 +116,8 @@ static void adopt_raw_regions_locked(arena_t *arena)
 /* Looks again with `grow` held, because another thread may have grown meanwhile; then grows. */
 static void *grow_and_take(arena_t *arena, const want_t *want, bool *zero)
 {
-    size_t need = want->chunk + 2 * CHUNK_HEADER + (want->alignment > arena->quantum ? want->alignment + CHUNK_MIN : 0);
+    size_t need =
+        want->chunk + 2 * CHUNK_HEADER + (want->alignment > arena->quantum ? want->alignment + CHUNK_MIN : 0);
     if (need < want->chunk) {
         return NULL;
     }
@@ -263,7 +266,8 @@ static misuse_t why_not(const arena_t *arena, uint32_t entry)
 
 bool alloc_header_is_readable(const arena_t *arena, const void *block)
 {
-    return (uintptr_t)block % GRANULE >= CHUNK_HEADER || run_kind(arena, granule_of(block) - 1) == KIND_CHUNKS;
+    return (uintptr_t)block % GRANULE >= CHUNK_HEADER ||
+           run_kind(arena, granule_of(block) - 1) == KIND_CHUNKS;
 }
 
 /* A chunk's block in a region of the map, or in a buffer. */
@@ -330,7 +334,8 @@ static bool has_too_much(const arena_t *arena)
     size_t allowed = arena->trim_threshold_bytes;
     if (allowed == 0) {
         allowed = max_size(DIRTY_MIN_BYTES, totals->peak_mapped_bytes / 16);
-        allowed = max_size(allowed, arena->large_threshold > LARGE_MIN_BYTES ? 2 * arena->large_threshold : 0);
+        allowed =
+            max_size(allowed, arena->large_threshold > LARGE_MIN_BYTES ? 2 * arena->large_threshold : 0);
     }
     return totals->dirty_bytes > allowed && !arena->purge_failed;
 }
@@ -420,12 +425,14 @@ size_t alloc_usable(arena_t *arena, const void *block)
     misuse_t wrong = MISUSE_NONE;
     uint32_t kind = pagemap_entry(block) ^ arena->tag;
     size_t usable;
-    if (kind == KIND_CHUNKS && arena->cached) { /* the header of a block in use may be read without the lock */
+    if (kind == KIND_CHUNKS &&
+        arena->cached) { /* the header of a block in use may be read without the lock */
         wrong = alloc_header_is_readable(arena, block) ? carve_validate(block) : MISUSE_INTERIOR;
         usable = wrong == MISUSE_NONE ? carve_usable(block, chunk_header(chunk_of(block))) : 0;
     } else if (kind <= SLAB_CLASSES && arena->cached) {
         usable = sizeclass_bytes[kind];
-        wrong = (uintptr_t)block % GRANULE == slab_index(kind, block) * usable ? MISUSE_NONE : MISUSE_INTERIOR;
+        wrong =
+            (uintptr_t)block % GRANULE == slab_index(kind, block) * usable ? MISUSE_NONE : MISUSE_INTERIOR;
     } else if (kind == KIND_LARGE) {
         usable = large_usable(arena, block);
         wrong = usable == 0 ? MISUSE_INTERIOR : MISUSE_NONE;

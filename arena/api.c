@@ -21,7 +21,8 @@ void *arena_calloc(arena_t *arena, size_t count, size_t size)
         return NULL;
     }
     bool zero = false;
-    void *block = arena->cached && bytes <= CLASS_MAX ? arena_alloc(arena, bytes) : alloc_block(arena, bytes, 8, &zero);
+    void *block =
+        arena->cached && bytes <= CLASS_MAX ? arena_alloc(arena, bytes) : alloc_block(arena, bytes, 8, &zero);
     return block == NULL || zero ? block : memset(block, 0, bytes);
 }
 

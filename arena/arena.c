@@ -49,7 +49,8 @@ static bool options_are_valid(const arena_options_t *options)
     if (options->quantum != 0 && options->quantum != 8 && options->quantum != 16) {
         return false;
     }
-    if (options->source == ARENA_SOURCE_HOOKS && (options->hooks.map == NULL || options->hooks.unmap == NULL)) {
+    if (options->source == ARENA_SOURCE_HOOKS &&
+        (options->hooks.map == NULL || options->hooks.unmap == NULL)) {
         return false;
     }
     return options->source != ARENA_SOURCE_BUFFER ||
@@ -74,8 +75,9 @@ static void configure(arena_t *arena, const arena_options_t *options)
     arena->fit = options->fit;
     arena->in_buffer = options->source == ARENA_SOURCE_BUFFER;
     arena->sliced = !arena->in_buffer;
-    arena->cached = !arena->in_buffer &&
-                    (options->flags & (ARENA_NO_CACHE | ARENA_CHECKED | ARENA_ZERO | ARENA_SINGLE_THREAD)) == 0;
+    arena->cached =
+        !arena->in_buffer &&
+        (options->flags & (ARENA_NO_CACHE | ARENA_CHECKED | ARENA_ZERO | ARENA_SINGLE_THREAD)) == 0;
     arena->hooks = options->hooks;
     arena->limit_bytes = options->limit_bytes;
     arena->growth_bytes = options->growth_bytes;
@@ -285,7 +287,8 @@ static bool header_is_readable(const void *block)
 
 arena_t *arena_of(const void *block)
 {
-    arena_t *inner = registry_has_bounded() ? owner_by_bounds(block) : NULL; /* may lie in an outer arena's block */
+    arena_t *inner =
+        registry_has_bounded() ? owner_by_bounds(block) : NULL; /* may lie in an outer arena's block */
     uint32_t entry = pagemap_entry(block);
     if (inner != NULL || entry == 0) {
         return inner;

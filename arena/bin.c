@@ -17,7 +17,8 @@ static unsigned levels_for(size_t largest, unsigned steps_log2)
 size_t bin_table_bytes(size_t largest, unsigned steps_log2)
 {
     size_t levels = levels_for(largest, steps_log2);
-    return (levels << steps_log2) * sizeof(chunk_t *) + align_up(levels * sizeof(uint32_t), sizeof(chunk_t *));
+    return (levels << steps_log2) * sizeof(chunk_t *) +
+           align_up(levels * sizeof(uint32_t), sizeof(chunk_t *));
 }
 
 void bin_table_init(chunk_bins_t *bins, void *memory, size_t largest, unsigned steps_log2)
@@ -156,10 +157,12 @@ static chunk_t *find_good(const chunk_bins_t *bins, size_t size)
 static chunk_t *find_best(const chunk_bins_t *bins, size_t size)
 {
     chunk_t *best = NULL;
-    for (int bin = next_bin(bins, bin_index(bins, size)); bin >= 0 && best == NULL; bin = next_bin(bins, (unsigned)bin + 1)) {
+    for (int bin = next_bin(bins, bin_index(bins, size)); bin >= 0 && best == NULL;
+         bin = next_bin(bins, (unsigned)bin + 1)) {
         for (chunk_t *chunk = bins->heads[bin]; chunk != NULL; chunk = chunk->next) {
             size_t found = chunk_size(chunk);
-            if (found >= size && (best == NULL || found < chunk_size(best) || (found == chunk_size(best) && chunk < best))) {
+            if (found >= size &&
+                (best == NULL || found < chunk_size(best) || (found == chunk_size(best) && chunk < best))) {
                 best = chunk;
             }
         }

@@ -9,9 +9,9 @@
 #include "heap.h"
 
 typedef struct {
-    size_t bytes, blocks;  /* usable bytes and blocks that caches and depots hold */
+    size_t bytes, blocks;   /* usable bytes and blocks that caches and depots hold */
     size_t caches, skipped; /* skipped: their thread could not be stopped */
-    uint64_t allocations;  /* that threads made from their caches */
+    uint64_t allocations;   /* that threads made from their caches */
 } cache_totals_t;
 
 /*

@@ -120,7 +120,8 @@ static bool release_granules(arena_t *arena, chunk_t *chunk, size_t enough)
     bool tail = chunk_class(end) == CHUNK_END;
     uintptr_t from = head ? (uintptr_t)chunk - CHUNK_HEADER
                           : align_up((uintptr_t)chunk + CHUNK_MIN + CHUNK_HEADER, GRANULE);
-    uintptr_t to = tail ? (uintptr_t)end + CHUNK_HEADER : align_down((uintptr_t)end - CHUNK_MIN - CHUNK_HEADER, GRANULE);
+    uintptr_t to =
+        tail ? (uintptr_t)end + CHUNK_HEADER : align_down((uintptr_t)end - CHUNK_MIN - CHUNK_HEADER, GRANULE);
     bool only = head && tail && arena->totals.chunk_runs == 1;
     size_t least = head && tail && !only ? GRANULE : enough;
     if (to <= from || to - from < least) {
@@ -169,7 +170,8 @@ void carve_release_locked(arena_t *arena)
 static bool is_sound(const chunk_t *chunk)
 {
     unsigned class = chunk_class(chunk);
-    return (class != 0 && class <= CLASSES) || chunk_is_plain(class) || (class >= CHUNK_FREE && class <= CHUNK_LAST);
+    return (class != 0 && class <= CLASSES) || chunk_is_plain(class) ||
+           (class >= CHUNK_FREE && class <= CHUNK_LAST);
 }
 
 /* Whether the neighbours' tags are those of chunks: an overflow is found here before it does harm. */

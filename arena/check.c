@@ -70,10 +70,9 @@ static void emit(line_t *line, const void *block)
 
 const char *misuse_text(misuse_t what)
 {
-    static const char *const texts[] = {
-        "",
+    static const char *const texts[] = {"",
 #define X(name, text) text,
-        MISUSE_TABLE(X)
+                                        MISUSE_TABLE(X)
 #undef X
     };
     return texts[what];

@@ -17,14 +17,14 @@
 struct arena;
 
 /* X(name, text): the line is "libarena: <text>: block 0x..., arena "name"". The manual lists them all. */
-#define MISUSE_TABLE(X)                                                                            \
-    X(DOUBLE_FREE, "double free")                                                                  \
-    X(FOREIGN, "not a block of this library")                                                      \
-    X(INTERIOR, "pointer into the middle of a block")                                              \
-    X(WRONG_ARENA, "block of another arena")                                                       \
-    X(BROKEN_HEADER, "broken chunk header")                                                        \
-    X(BROKEN_NEIGHBOUR, "broken header behind the block")                                          \
-    X(WRONG_SIZE, "freed with a size above the usable")                                            \
+#define MISUSE_TABLE(X)                                   \
+    X(DOUBLE_FREE, "double free")                         \
+    X(FOREIGN, "not a block of this library")             \
+    X(INTERIOR, "pointer into the middle of a block")     \
+    X(WRONG_ARENA, "block of another arena")              \
+    X(BROKEN_HEADER, "broken chunk header")               \
+    X(BROKEN_NEIGHBOUR, "broken header behind the block") \
+    X(WRONG_SIZE, "freed with a size above the usable")   \
     X(DEAD_ARENA, "use of a destroyed arena")
 
 typedef enum {
@@ -50,10 +50,10 @@ HIDDEN _Noreturn void check_failed(const char *file, int line, const char *condi
 /* Names the two ranks of a lock order that was broken, then aborts. */
 HIDDEN _Noreturn void check_lock_inversion(int wanted, int held);
 
-#define check_always(condition)                                                                    \
-    ((condition) ? (void)0 : check_failed(__FILE__, __LINE__, #condition))
-#define check_debug(condition) (!CHECK_DEBUG || (condition) ? (void)0 : check_failed(__FILE__, __LINE__, #condition))
-#define check_paranoid(condition)                                                                  \
+#define check_always(condition) ((condition) ? (void)0 : check_failed(__FILE__, __LINE__, #condition))
+#define check_debug(condition) \
+    (!CHECK_DEBUG || (condition) ? (void)0 : check_failed(__FILE__, __LINE__, #condition))
+#define check_paranoid(condition) \
     (!CHECK_PARANOID || (condition) ? (void)0 : check_failed(__FILE__, __LINE__, #condition))
 
 #endif

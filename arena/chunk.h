@@ -50,7 +50,8 @@ enum {
 };
 
 #define CHUNK_SIZE_MASK (((uint64_t)1 << 48) - 1 - CHUNK_FLAGS)
-#define CHUNK_SEAL_FACTOR UINT64_C(0x9e3779b97f4a7c15) /* 2^64 over the golden ratio: near addresses differ at the top */
+#define CHUNK_SEAL_FACTOR \
+    UINT64_C(0x9e3779b97f4a7c15) /* 2^64 over the golden ratio: near addresses differ at the top */
 
 _Static_assert(sizeof(chunk_t) <= CHUNK_MIN - sizeof(uint64_t), "links and footer fit the smallest chunk");
 
@@ -108,7 +109,7 @@ INLINE bool chunk_has_flag(const chunk_t *chunk, uint64_t flag)
 
 INLINE void chunk_set(chunk_t *chunk, unsigned class, size_t size, uint64_t flags)
 {
-    uint64_t header = (((uint64_t)class << 48) ^ chunk_seal(chunk_block(chunk))) | size | flags;
+    uint64_t header = (((uint64_t) class << 48) ^ chunk_seal(chunk_block(chunk))) | size | flags;
     atomic_store_explicit(&chunk->header, header, memory_order_relaxed);
 }
 
@@ -133,7 +134,7 @@ INLINE chunk_t *chunk_next(const chunk_t *chunk)
 /* Only while the previous chunk is free: its footer lies just below. */
 INLINE size_t chunk_prev_size(const chunk_t *chunk)
 {
-    return (size_t)*(const uint64_t *)before(chunk, sizeof(uint64_t));
+    return (size_t) * (const uint64_t *)before(chunk, sizeof(uint64_t));
 }
 
 INLINE chunk_t *chunk_prev(const chunk_t *chunk)
@@ -160,6 +161,5 @@ INLINE bool chunk_is_plain(unsigned class)
 {
     return class >= CHUNK_PLAIN && class < CHUNK_PLAIN + CHUNK_PADS;
 }
-
 
 #endif

@@ -58,30 +58,30 @@ enum {
     MAGAZINE_BYTES = 512, /* one header word and 63 pointers */
     MAGAZINE_SLOTS = 63,
 
-    TABLE_SLOTS = 32,   /* thread-local: caches found without a lock */
-    CACHE_HASH = 64,    /* buckets of a thread's own caches */
+    TABLE_SLOTS = 32,        /* thread-local: caches found without a lock */
+    CACHE_HASH = 64,         /* buckets of a thread's own caches */
     TICK_ALLOCATIONS = 4096, /* cached allocations between two looks at the clock */
     PURGE_DELAY_MS = 250,
     REVOKE_POLL_MS = 20, /* how long a revoker waits for a thread inside a fast path */
-    RETRY_PAUSE_MS = 1, /* after a failure, the next one does not revoke caches again so soon */
-    LOCK_SPINS = 64     /* tries before a contended lock sleeps */
+    RETRY_PAUSE_MS = 1,  /* after a failure, the next one does not revoke caches again so soon */
+    LOCK_SPINS = 64      /* tries before a contended lock sleeps */
 };
 
 #define GRANULE ((size_t)1 << GRANULE_LOG2)
-#define MAGAZINE_HELD_BYTES (64 * KIB)   /* blocks of one class in one magazine, at most */
-#define STACK_HELD_BYTES (256 * KIB)     /* full magazines of one class that a thread keeps */
-#define CACHE_HELD_BYTES (1 * MIB)       /* full magazines of all classes that a thread keeps */
-#define DEPOT_CLASS_BYTES (1 * MIB)      /* full magazines of one class in a depot */
-#define DEPOT_HELD_BYTES (4 * MIB)       /* and of all classes */
-#define PIECE_FIRST_BYTES (16 * KIB)      /* what a thread carves from in a young arena: first, and later */
+#define MAGAZINE_HELD_BYTES (64 * KIB) /* blocks of one class in one magazine, at most */
+#define STACK_HELD_BYTES (256 * KIB)   /* full magazines of one class that a thread keeps */
+#define CACHE_HELD_BYTES (1 * MIB)     /* full magazines of all classes that a thread keeps */
+#define DEPOT_CLASS_BYTES (1 * MIB)    /* full magazines of one class in a depot */
+#define DEPOT_HELD_BYTES (4 * MIB)     /* and of all classes */
+#define PIECE_FIRST_BYTES (16 * KIB)   /* what a thread carves from in a young arena: first, and later */
 #define PIECE_MAX_BYTES (32 * KIB)
-#define GRADUATE_BYTES (16 * KIB)        /* chunk-backed bytes of a class before it gets slabs */
+#define GRADUATE_BYTES (16 * KIB) /* chunk-backed bytes of a class before it gets slabs */
 #define FIRST_REGION_BYTES (2 * GRANULE)
-#define REGION_MAX_BYTES (64 * MIB)      /* regions grow up to this; larger ones only on demand */
-#define LARGE_MIN_BYTES (256 * KIB)      /* the threshold of large blocks begins here */
-#define LARGE_MAX_BYTES (32 * MIB)       /* and rises to this */
-#define DIRTY_MIN_BYTES (16 * MIB)       /* free resident bytes an arena may keep, or 1/16 of its peak */
-#define STOCK_MAX_BYTES (16 * MIB)       /* warm regions that the process keeps for new arenas */
+#define REGION_MAX_BYTES (64 * MIB) /* regions grow up to this; larger ones only on demand */
+#define LARGE_MIN_BYTES (256 * KIB) /* the threshold of large blocks begins here */
+#define LARGE_MAX_BYTES (32 * MIB)  /* and rises to this */
+#define DIRTY_MIN_BYTES (16 * MIB)  /* free resident bytes an arena may keep, or 1/16 of its peak */
+#define STOCK_MAX_BYTES (16 * MIB)  /* warm regions that the process keeps for new arenas */
 #define BUFFER_MIN_BYTES ((size_t)2048)
 
 #endif

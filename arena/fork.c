@@ -20,7 +20,8 @@ static bool each_lock(bool (*act)(lock_t *lock))
     for (arena_t *arena = registry_first_locked(); arena != NULL && done; arena = arena->next_live) {
         done = arena->lock.off || act(&arena->lock);
     }
-    return done && cachehook_fork_each_depot(act) && act(meta_lock()) && act(stock_lock()) && act(check_lock());
+    return done && cachehook_fork_each_depot(act) && act(meta_lock()) && act(stock_lock()) &&
+           act(check_lock());
 }
 
 static bool release(lock_t *lock)

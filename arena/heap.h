@@ -52,11 +52,11 @@ typedef struct region {
     struct region *next, *previous; /* ascending addresses */
     char *start;
     size_t bytes;
-    size_t pad;   /* sbrk: bytes before start that aligned it */
-    uint32_t id;  /* what run tags carry */
-    bool in_map;  /* false: one chunk run at unaligned addresses, found by bounds */
-    bool raw;     /* such a region just mapped, not yet a chunk run */
-    bool zero;    /* raw: reads as zero */
+    size_t pad;  /* sbrk: bytes before start that aligned it */
+    uint32_t id; /* what run tags carry */
+    bool in_map; /* false: one chunk run at unaligned addresses, found by bounds */
+    bool raw;    /* such a region just mapped, not yet a chunk run */
+    bool zero;   /* raw: reads as zero */
 } region_t;
 
 /* All that lies behind a pointer so that a buffer's arena can do without it. */
@@ -71,13 +71,13 @@ typedef struct {
     size_t mapped_bytes, peak_mapped_bytes;
     size_t free_run_bytes, dirty_bytes; /* dirty: of the former, resident */
     size_t chunk_run_bytes, chunk_runs;
-    size_t free_chunk_bytes;             /* with their headers */
-    size_t chunk_usable, chunk_blocks;   /* blocks given out */
-    size_t slab_bytes, slabs;            /* whole slabs */
-    size_t slab_usable, slab_blocks;     /* blocks given out */
-    size_t slab_free_usable;             /* blocks that slabs still hold */
+    size_t free_chunk_bytes;           /* with their headers */
+    size_t chunk_usable, chunk_blocks; /* blocks given out */
+    size_t slab_bytes, slabs;          /* whole slabs */
+    size_t slab_usable, slab_blocks;   /* blocks given out */
+    size_t slab_free_usable;           /* blocks that slabs still hold */
     size_t large_bytes, large_blocks;
-    size_t stuck_bytes;                  /* less than a granule each, that the source would not take back */
+    size_t stuck_bytes;   /* less than a granule each, that the source would not take back */
     uint64_t allocations; /* by calls that took the mutex, and from caches now gone */
     uint64_t kernel_calls;
     size_t purged_bytes;
@@ -85,14 +85,14 @@ typedef struct {
 
 struct arena {
     /* immutable after creation */
-    uint32_t index;      /* in the table of arenas, from 1 */
-    uint32_t tag;        /* index << 8, as page-map entries carry it */
+    uint32_t index; /* in the table of arenas, from 1 */
+    uint32_t tag;   /* index << 8, as page-map entries carry it */
     unsigned flags;
     unsigned quantum;
     arena_source_t source;
     arena_fit_t fit;
-    bool cached;         /* threads may have caches of it */
-    bool sliced;         /* has granules, hence runs and slabs */
+    bool cached; /* threads may have caches of it */
+    bool sliced; /* has granules, hence runs and slabs */
     bool in_buffer;
     arena_hooks_t hooks;
     size_t limit_bytes, first_region_bytes, growth_bytes, trim_threshold_bytes;
@@ -112,7 +112,8 @@ struct arena {
     unsigned pins;                      /* who keeps it from being removed for a moment */
     struct cache *caches;
     size_t cache_count;
-    _Atomic(struct depot *) depot; /* stored with release under it, loaded with acquire by the arena's caches */
+    _Atomic(struct depot *)
+        depot; /* stored with release under it, loaded with acquire by the arena's caches */
 
     lock_t grow;
     /* guarded by grow */
@@ -124,12 +125,12 @@ struct arena {
     region_t *regions;
     region_t first_region; /* most arenas have one only: its descriptor; start NULL while unused */
     struct large *larges;
-    struct chunk *rover; /* next fit: where the last chunk was given out */
+    struct chunk *rover;  /* next fit: where the last chunk was given out */
     granule_t chunk_edge; /* the granule behind the newest chunk run, where it prefers to grow */
     size_t large_threshold;
-    uint64_t failed_at_ms; /* when an allocation last failed */
-    bool purge_failed;    /* the kernel refused; not tried again by itself */
-    struct chunk *deferred; /* freed beside an open piece, to be merged later */
+    uint64_t failed_at_ms;   /* when an allocation last failed */
+    bool purge_failed;       /* the kernel refused; not tried again by itself */
+    struct chunk *deferred;  /* freed beside an open piece, to be merged later */
     uint64_t dirty_since_ms; /* last time the dirty bytes were cut down */
     totals_t totals;
     struct tiny *tiny; /* slabs of a buffer, in it; NULL: it is too small for them */

@@ -71,7 +71,8 @@ static void *alloc_reserved(arena_t *arena, size_t bytes, size_t alignment, bool
 {
     large_t *large = meta_calloc(sizeof *large);
     char *start = large == NULL ? NULL : map_large(arena, bytes, alignment, zero);
-    bool taken = start != NULL && pagemap_entry(start) != 0; /* part of another arena's block: the map cannot hold both */
+    bool taken = start != NULL &&
+                 pagemap_entry(start) != 0; /* part of another arena's block: the map cannot hold both */
     if (start == NULL || taken || !is_aligned(start, alignment) || !pagemap_ensure(start, 1)) {
         if (start != NULL) {
             unmap_large(arena, start, bytes);

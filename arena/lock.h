@@ -30,7 +30,7 @@ typedef enum {
 typedef struct {
     /* immutable after creation */
     lock_rank_t rank;
-    bool off; /* ARENA_SINGLE_THREAD: calls never overlap */
+    bool off;           /* ARENA_SINGLE_THREAD: calls never overlap */
     bool held_for_fork; /* guarded by itself */
     /* guarded by itself */
     uint64_t waits; /* times a thread found it taken */
@@ -41,9 +41,9 @@ typedef struct {
 #endif
 } lock_t;
 
-#define LOCK_STATIC(lock_rank)                                                                               \
-    {                                                                                                        \
-        .rank = (lock_rank), .mutex = PTHREAD_MUTEX_INITIALIZER                                              \
+#define LOCK_STATIC(lock_rank)                                  \
+    {                                                           \
+        .rank = (lock_rank), .mutex = PTHREAD_MUTEX_INITIALIZER \
     }
 
 /* True in the thread that is between our fork handlers. */

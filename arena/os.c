@@ -44,7 +44,8 @@ static void *map_and_cut(size_t bytes, size_t alignment, os_map_options_t option
         return NULL;
     }
     size_t head = align_up((uintptr_t)mapped, alignment) - (uintptr_t)mapped;
-    if ((head != 0 && munmap(mapped, head) != 0) || munmap(mapped + head + bytes, whole - head - bytes) != 0) {
+    if ((head != 0 && munmap(mapped, head) != 0) ||
+        munmap(mapped + head + bytes, whole - head - bytes) != 0) {
         munmap(mapped, whole);
         return NULL;
     }

@@ -109,7 +109,8 @@ static bool span_from_hooks(arena_t *arena, size_t bytes, span_t *span)
     if (start == NULL) {
         return false;
     }
-    bool in_map = is_aligned(start, GRANULE) && pagemap_entry(start) == 0; /* not within another arena's block */
+    bool in_map =
+        is_aligned(start, GRANULE) && pagemap_entry(start) == 0; /* not within another arena's block */
     *span = (span_t){start, bytes, 0, zeroed ? KIND_FREE_ZERO : KIND_FREE_DIRTY, in_map};
     return true;
 }
@@ -207,13 +208,15 @@ static bool adopt_span(arena_t *arena, const span_t *span)
     } else {
         region = fresh;
         fresh = NULL;
-        *region = (region_t){.start = span->start, .bytes = span->bytes, .pad = span->pad, .in_map = span->in_map};
+        *region =
+            (region_t){.start = span->start, .bytes = span->bytes, .pad = span->pad, .in_map = span->in_map};
         region->id = ++arena->last_region_id;
         link_region(arena, region);
         atomic_store_explicit(&arena->grown, true, memory_order_relaxed);
     }
     if (span->in_map) {
-        run_put_locked(arena, granule_of(span->start), (uint32_t)(span->bytes >> GRANULE_LOG2), region->id, span->kind);
+        run_put_locked(arena, granule_of(span->start), (uint32_t)(span->bytes >> GRANULE_LOG2), region->id,
+                       span->kind);
     } else {
         region->raw = true; /* chunks are a higher layer's */
         region->zero = span->kind == KIND_FREE_ZERO;
@@ -292,7 +295,8 @@ bool region_grow_unlocked(arena_t *arena, size_t need)
     }
     need = align_up(need + (arena->source == ARENA_SOURCE_HOOKS ? 16 : 0), GRANULE); /* may come unaligned */
     size_t want = max_size(need, next_region_bytes(arena));
-    return grow_from_stock(arena, need, want) || grow_by(arena, want) || (want > need && grow_by(arena, need));
+    return grow_from_stock(arena, need, want) || grow_by(arena, want) ||
+           (want > need && grow_by(arena, need));
 }
 
 void region_add_buffer(arena_t *arena, char *start, size_t bytes)

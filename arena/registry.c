@@ -8,7 +8,12 @@
 
 #include <string.h>
 
-enum { PAGE_LOG2 = 12, PAGES = 1 << (ARENA_INDEX_BITS - PAGE_LOG2), COLOURS = TABLE_SLOTS - 1, COLOUR_BYTES = 8 };
+enum {
+    PAGE_LOG2 = 12,
+    PAGES = 1 << (ARENA_INDEX_BITS - PAGE_LOG2),
+    COLOURS = TABLE_SLOTS - 1,
+    COLOUR_BYTES = 8
+};
 
 /* A pointer is stored once, with release, before any page-map entry carries its index. */
 typedef _Atomic(arena_t *) slot_t;
@@ -61,7 +66,8 @@ static arena_t *new_shell(void)
     arena->index = index;
     arena->tag = index << 8;
     arena->granules = (granules_t *)((char *)arena + align_up(sizeof(arena_t), 16));
-    bin_table_init(&arena->bins, (char *)arena->granules + align_up(sizeof(granules_t), 16), LARGE_MAX_BYTES * 2, 4);
+    bin_table_init(&arena->bins, (char *)arena->granules + align_up(sizeof(granules_t), 16),
+                   LARGE_MAX_BYTES * 2, 4);
     atomic_store_explicit(slot_of(index), arena, memory_order_release);
     return arena;
 }

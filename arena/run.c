@@ -67,7 +67,7 @@ static void remove_from(run_bins_t *bins, granule_t first, uint32_t length)
     }
     bins->heads[bin] = tag->next;
     if (tag->next == 0) {
-        bins->step_map[bin >> RUN_STEPS_LOG2] &= (uint8_t)~(1u << (bin & (STEPS - 1)));
+        bins->step_map[bin >> RUN_STEPS_LOG2] &= (uint8_t) ~(1u << (bin & (STEPS - 1)));
         if (bins->step_map[bin >> RUN_STEPS_LOG2] == 0) {
             bins->level_map &= ~(1u << (bin >> RUN_STEPS_LOG2));
         }
@@ -98,7 +98,8 @@ uint32_t run_remove_locked(arena_t *arena, granule_t first)
 
 static bool is_free_of_region(const arena_t *arena, granule_t granule, uint32_t region)
 {
-    return run_kind_is_free(run_kind(arena, granule)) && (pagemap_tag(granule)->region & ~RUN_DIRTY) == region;
+    return run_kind_is_free(run_kind(arena, granule)) &&
+           (pagemap_tag(granule)->region & ~RUN_DIRTY) == region;
 }
 
 granule_t run_put_locked(arena_t *arena, granule_t first, uint32_t length, uint32_t region, uint32_t kind)

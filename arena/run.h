@@ -18,7 +18,8 @@
 
 /* Adds granules of `kind` (one of the KIND_FREE_*) to the free runs; merges with both neighbours. Returns
  * the first granule of the merged run. */
-HIDDEN granule_t run_put_locked(arena_t *arena, granule_t first, uint32_t length, uint32_t region, uint32_t kind);
+HIDDEN granule_t run_put_locked(arena_t *arena, granule_t first, uint32_t length, uint32_t region,
+                                uint32_t kind);
 
 /* A run of `length` granules marked as `kind`, or 0. *zero: all of it reads as zero. */
 HIDDEN granule_t run_take_locked(arena_t *arena, uint32_t length, uint32_t kind, bool *zero);

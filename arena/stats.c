@@ -40,7 +40,8 @@ static void add_arena(arena_t *arena, arena_stats_t *stats)
     stats->cached_blocks += cached.blocks;
     stats->allocations += totals->allocations + cached.allocations;
     uint64_t allocations = totals->allocations + cached.allocations; /* a skipped cache's are not known */
-    stats->frees += allocations - (blocks - cached.blocks < allocations ? blocks - cached.blocks : allocations);
+    stats->frees +=
+        allocations - (blocks - cached.blocks < allocations ? blocks - cached.blocks : allocations);
     stats->purged_bytes += totals->purged_bytes;
     stats->kernel_calls += totals->kernel_calls;
     stats->lock_waits += arena->lock.waits;
@@ -67,7 +68,8 @@ void arena_stats(arena_t *arena, arena_stats_t *out, size_t struct_bytes)
     if (arena != NULL) {
         add_arena(arena, &stats);
     }
-    for (arena_t *each = arena == NULL ? registry_first_locked() : NULL; each != NULL; each = each->next_live) {
+    for (arena_t *each = arena == NULL ? registry_first_locked() : NULL; each != NULL;
+         each = each->next_live) {
         if (!each->lock.off) { /* ARENA_SINGLE_THREAD: not to be read beside its thread */
             add_arena(each, &stats);
         }

@@ -123,14 +123,18 @@ static void ask_broken(void *context, void *where)
 static void ask_large(void *context, const large_t *large)
 {
     question_t *question = context;
-    question->answer = contains(large->start, large->bytes, question->block) ? MISUSE_INTERIOR : question->answer;
+    question->answer =
+        contains(large->start, large->bytes, question->block) ? MISUSE_INTERIOR : question->answer;
 }
 
 misuse_t survey_diagnose_locked(const arena_t *arena, const void *block, misuse_t otherwise)
 {
     question_t question = {block, otherwise};
-    survey_t survey = {
-        .context = &question, .free_run = ask_free_run, .chunk = ask_chunk, .large = ask_large, .broken = ask_broken};
+    survey_t survey = {.context = &question,
+                       .free_run = ask_free_run,
+                       .chunk = ask_chunk,
+                       .large = ask_large,
+                       .broken = ask_broken};
     survey_locked(arena, &survey);
     return question.answer;
 }

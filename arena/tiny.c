@@ -16,10 +16,10 @@ typedef struct tiny_slab {
 } tiny_slab_t;
 
 struct tiny {
-    char *buffer;                            /* rounded down to a unit */
+    char *buffer; /* rounded down to a unit */
     tiny_slab_t *partial[SLAB_CLASSES + 1];
-    uint32_t taken[SLAB_CLASSES + 1];        /* requests of the class that no slab served: demand for one */
-    uint8_t map[];                           /* 0, or 1 + units since the slab's start */
+    uint32_t taken[SLAB_CLASSES + 1]; /* requests of the class that no slab served: demand for one */
+    uint8_t map[];                    /* 0, or 1 + units since the slab's start */
 };
 
 enum { FIRST_BLOCK = (sizeof(tiny_slab_t) + 15) / 16 * 16 };
@@ -91,7 +91,7 @@ static tiny_slab_t *new_slab(arena_t *arena, unsigned class, size_t units)
         return NULL;
     }
     tiny_slab_t *slab = chunk_block(chunk);
-    *slab = (tiny_slab_t){.class = (uint8_t)class, .units = (uint8_t)units};
+    *slab = (tiny_slab_t){.class = (uint8_t) class, .units = (uint8_t)units};
     slab->capacity = (uint16_t)min_size((slab_bytes(units) - FIRST_BLOCK) / bytes, WORDS * 64);
     for (unsigned i = 0; i < slab->capacity; i++) {
         slab->free[i / 64] |= (uint64_t)1 << (i % 64);
@@ -127,7 +127,8 @@ static tiny_slab_t *slab_for_demand(arena_t *arena, unsigned class)
     if (demand < TINY_UNIT) {
         return NULL;
     }
-    size_t most = sizeclass_bytes[class] < 16 ? TINY_MAX_UNITS / 2 : TINY_MAX_UNITS; /* what the bitmap covers */
+    size_t most =
+        sizeclass_bytes[class] < 16 ? TINY_MAX_UNITS / 2 : TINY_MAX_UNITS; /* what the bitmap covers */
     size_t units = min_size((size_t)1 << floor_log2(demand >> TINY_UNIT_LOG2), most);
     tiny_slab_t *slab = NULL;
     while (slab == NULL && slab_bytes(units) - FIRST_BLOCK >= 4 * (size_t)sizeclass_bytes[class]) {
@@ -176,7 +177,8 @@ static misuse_t validate(const tiny_slab_t *slab, const void *block, size_t *ind
 {
     size_t bytes = sizeclass_bytes[slab->class];
     size_t offset = distance(slab, block);
-    if (offset < FIRST_BLOCK || (offset - FIRST_BLOCK) % bytes != 0 || (offset - FIRST_BLOCK) / bytes >= slab->capacity) {
+    if (offset < FIRST_BLOCK || (offset - FIRST_BLOCK) % bytes != 0 ||
+        (offset - FIRST_BLOCK) / bytes >= slab->capacity) {
         return MISUSE_INTERIOR;
     }
     *index = (offset - FIRST_BLOCK) / bytes;
@@ -215,7 +217,8 @@ size_t tiny_usable_locked(arena_t *arena, const void *block, misuse_t *wrong)
     return sizeclass_bytes[slab->class];
 }
 
-void tiny_each(const void *start, void (*visit)(void *context, void *block, size_t usable, bool free), void *context)
+void tiny_each(const void *start, void (*visit)(void *context, void *block, size_t usable, bool free),
+               void *context)
 {
     const tiny_slab_t *slab = start;
     size_t bytes = sizeclass_bytes[slab->class];

@@ -11,7 +11,13 @@
 #include "check.h"
 #include "heap.h"
 
-enum { TINY_UNIT = 512, TINY_UNIT_LOG2 = 9, TINY_MAX_UNITS = 8, TINY_CLASS_MAX = 256, TINY_BUFFER_MIN = 16384 };
+enum {
+    TINY_UNIT = 512,
+    TINY_UNIT_LOG2 = 9,
+    TINY_MAX_UNITS = 8,
+    TINY_CLASS_MAX = 256,
+    TINY_BUFFER_MIN = 16384
+};
 
 /* Bytes that a buffer's table takes; laid out at `memory`, which is zero. */
 HIDDEN size_t tiny_table_bytes(size_t buffer_bytes);
@@ -26,6 +32,7 @@ HIDDEN misuse_t tiny_put_locked(arena_t *arena, void *block);
 HIDDEN size_t tiny_usable_locked(arena_t *arena, const void *block, misuse_t *wrong);
 
 /* Calls visit for each block of the slab at `slab`; for walk and verify. */
-HIDDEN void tiny_each(const void *slab, void (*visit)(void *context, void *block, size_t usable, bool free), void *context);
+HIDDEN void tiny_each(const void *slab, void (*visit)(void *context, void *block, size_t usable, bool free),
+                      void *context);
 
 #endif

@@ -32,7 +32,8 @@ static size_t purge_chunks_locked(arena_t *arena)
     if (arena->in_buffer) {
         return 0;
     }
-    for (unsigned bin = bin_index(&arena->bins, os_page_bytes()); bin < arena->bins.levels << arena->bins.steps_log2; bin++) {
+    for (unsigned bin = bin_index(&arena->bins, os_page_bytes());
+         bin < arena->bins.levels << arena->bins.steps_log2; bin++) {
         for (chunk_t *chunk = arena->bins.heads[bin]; chunk != NULL; chunk = chunk->next) {
             given += purge_chunk(arena, chunk);
         }

@@ -15,9 +15,7 @@ void arena_free(arena_t *arena, void *block)
     alloc_public_free(arena, block);
 }
 
-void arena_thread_flush(void)
-{
-}
+void arena_thread_flush(void) {}
 
 void cachehook_stop(arena_t *arena)
 {
@@ -63,9 +61,7 @@ void cachehook_forget(arena_t *arena, bool keep_own)
     (void)keep_own;
 }
 
-void cachehook_fork_prepare(void)
-{
-}
+void cachehook_fork_prepare(void) {}
 
 bool cachehook_fork_each_depot(bool (*act)(lock_t *lock))
 {
@@ -73,14 +69,8 @@ bool cachehook_fork_each_depot(bool (*act)(lock_t *lock))
     return true;
 }
 
-void cachehook_fork_parent(void)
-{
-}
+void cachehook_fork_parent(void) {}
 
-void cachehook_fork_child(void)
-{
-}
+void cachehook_fork_child(void) {}
 
-void cachehook_init(void)
-{
-}
+void cachehook_init(void) {}

@@ -4,6 +4,7 @@
  * Goes over the heap as survey.c does, adds up what it finds and compares: with the neighbours' tags, with
  * the bins, with the totals. Trusts nothing, changes nothing, reports each break with its number and place.
  */
+#include "verify.h"
 #include "alloc.h"
 #include "bin.h"
 #include "cachehook.h"
@@ -13,7 +14,6 @@
 #include "run.h"
 #include "survey.h"
 #include "tiny.h"
-#include "verify.h"
 
 #include <errno.h>
 #include <string.h>
@@ -22,10 +22,10 @@ enum { REPORTS_MAX = 8 };
 
 typedef struct {
     const arena_t *arena;
-    totals_t found; /* what the survey adds up */
-    granule_t run_end;     /* of the last free run, to see two adjoin */
+    totals_t found;    /* what the survey adds up */
+    granule_t run_end; /* of the last free run, to see two adjoin */
     uint32_t run_region;
-    chunk_t *last_chunk;   /* of the chunk run being surveyed */
+    chunk_t *last_chunk; /* of the chunk run being surveyed */
     size_t partial_slabs;
     size_t busy_bytes;
     size_t binned_chunks, binned_runs, free_chunks, free_runs;
@@ -54,7 +54,8 @@ static void check_run_tags(verifier_t *verifier, granule_t first, uint32_t lengt
 {
     const run_tag_t *head = pagemap_tag(first);
     const run_tag_t *tail = pagemap_tag(first + length - 1);
-    expect(verifier, tail->length == length && tail->region == head->region, INVARIANT_RUN_TAGS, granule_start(first));
+    expect(verifier, tail->length == length && tail->region == head->region, INVARIANT_RUN_TAGS,
+           granule_start(first));
 }
 
 /* 2: two free runs of one region never adjoin. */
@@ -157,7 +158,8 @@ static void check_chunk_tags(verifier_t *verifier, const chunk_t *chunk)
 /* 7: two free chunks never adjoin. */
 static void check_chunks_merged(verifier_t *verifier, const chunk_t *chunk)
 {
-    bool adjoin = verifier->last_chunk != NULL && !chunk_is_inuse(verifier->last_chunk) && !chunk_is_inuse(chunk);
+    bool adjoin =
+        verifier->last_chunk != NULL && !chunk_is_inuse(verifier->last_chunk) && !chunk_is_inuse(chunk);
     expect(verifier, !adjoin, INVARIANT_CHUNKS_MERGED, chunk_block(chunk));
 }
 
@@ -228,7 +230,8 @@ static void check_chunk_bins(verifier_t *verifier)
         const chunk_t *head = bins->heads[bin];
         expect(verifier, bit == (head != NULL) && (level_bit || !bit), INVARIANT_CHUNK_BINS, head);
         const chunk_t *previous = NULL;
-        for (const chunk_t *chunk = head; chunk != NULL && verifier->binned_chunks <= verifier->free_chunks; chunk = chunk->next) {
+        for (const chunk_t *chunk = head; chunk != NULL && verifier->binned_chunks <= verifier->free_chunks;
+             chunk = chunk->next) {
             bool right = chunk_class(chunk) == CHUNK_FREE && bin_index(bins, chunk_size(chunk)) == bin;
             expect(verifier, right && chunk->previous == previous, INVARIANT_CHUNK_BINS, chunk);
             verifier->binned_chunks++;
@@ -248,9 +251,11 @@ static void check_run_bins(verifier_t *verifier, const run_bins_t *bins)
         unsigned level = bin >> RUN_STEPS_LOG2;
         bool bit = (bins->step_map[level] >> (bin & ((1u << RUN_STEPS_LOG2) - 1)) & 1) != 0;
         bool level_bit = (bins->level_map >> level & 1) != 0;
-        expect(verifier, bit == (bins->heads[bin] != 0) && (level_bit || !bit), INVARIANT_RUN_BINS, granule_start(bins->heads[bin]));
+        expect(verifier, bit == (bins->heads[bin] != 0) && (level_bit || !bit), INVARIANT_RUN_BINS,
+               granule_start(bins->heads[bin]));
         for (granule_t run = bins->heads[bin]; run != 0; run = pagemap_tag(run)->next) {
-            if (!run_kind_is_free(run_kind(verifier->arena, run)) || verifier->binned_runs > verifier->free_runs) {
+            if (!run_kind_is_free(run_kind(verifier->arena, run)) ||
+                verifier->binned_runs > verifier->free_runs) {
                 expect(verifier, false, INVARIANT_RUN_BINS, granule_start(run));
                 return;
             }
@@ -269,12 +274,14 @@ static void check_totals(verifier_t *verifier)
                 kept->chunk_blocks == found->chunk_blocks && kept->chunk_usable == found->chunk_usable &&
                 kept->slabs == found->slabs && kept->slab_bytes == found->slab_bytes &&
                 kept->slab_blocks == found->slab_blocks && kept->slab_usable == found->slab_usable &&
-                kept->slab_free_usable == found->slab_free_usable && kept->large_bytes == found->large_bytes &&
-                kept->large_blocks == found->large_blocks;
-    size_t inside = found->free_run_bytes + kept->chunk_run_bytes + found->large_bytes + verifier->busy_bytes +
-                    kept->stuck_bytes;
+                kept->slab_free_usable == found->slab_free_usable &&
+                kept->large_bytes == found->large_bytes && kept->large_blocks == found->large_blocks;
+    size_t inside = found->free_run_bytes + kept->chunk_run_bytes + found->large_bytes +
+                    verifier->busy_bytes + kept->stuck_bytes;
     inside += verifier->arena->in_buffer ? 0 : found->slab_bytes;
-    inside += verifier->arena->in_buffer ? distance(verifier->arena->regions->start, verifier->arena->buffer_chunks) : 0;
+    inside += verifier->arena->in_buffer
+                  ? distance(verifier->arena->regions->start, verifier->arena->buffer_chunks)
+                  : 0;
     bool explained = verifier->quiet ? inside == kept->mapped_bytes : inside <= kept->mapped_bytes;
     expect(verifier, same && explained, INVARIANT_TOTALS, NULL);
 }

@@ -43,7 +43,8 @@ static void add_slab(void *context, slab_t *slab)
     size_t bytes = sizeclass_bytes[slab->class];
     for (unsigned i = 0; i < slab->capacity; i++) {
         bool free = i >= slab->bump || slab_bit(slab, i);
-        add(context, at(granule_start(slab->granule), i * bytes), bytes, free ? ARENA_BLOCK_FREE : ARENA_BLOCK_LIVE);
+        add(context, at(granule_start(slab->granule), i * bytes), bytes,
+            free ? ARENA_BLOCK_FREE : ARENA_BLOCK_LIVE);
     }
 }
 
@@ -140,7 +141,8 @@ int arena_walk(arena_t *arena, arena_visit_fn visit, void *context)
     int answer = 0;
     for (size_t i = 0; i < list.count && answer == 0; i++) {
         uintptr_t both = list.records[i].start_and_state;
-        arena_block_t block = {(void *)(both & ~(uintptr_t)7), list.records[i].usable, (arena_block_state_t)(both & 7)};
+        arena_block_t block = {(void *)(both & ~(uintptr_t)7), list.records[i].usable,
+                               (arena_block_state_t)(both & 7)};
         answer = visit(context, &block);
     }
     if (list.records != NULL) {

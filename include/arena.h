@@ -85,13 +85,14 @@ typedef enum {
 
 /* Flags of arena_options_t. */
 enum {
-    ARENA_NO_CACHE = 1,      /* no thread caches: each call takes the arena's mutex */
-    ARENA_NO_SLABS = 2,      /* every block is a chunk with its size in front */
-    ARENA_ZERO = 4,          /* arena_alloc returns zeroed memory, as arena_calloc does */
-    ARENA_PREFAULT = 8,      /* regions are populated when they are mapped */
-    ARENA_HUGE_PAGES = 16,   /* regions ask the kernel for transparent huge pages */
-    ARENA_SINGLE_THREAD = 32, /* the caller promises that calls never overlap: no mutex; process-wide calls pass it over */
-    ARENA_CHECKED = 64       /* every double free is caught; implies ARENA_NO_CACHE */
+    ARENA_NO_CACHE = 1,    /* no thread caches: each call takes the arena's mutex */
+    ARENA_NO_SLABS = 2,    /* every block is a chunk with its size in front */
+    ARENA_ZERO = 4,        /* arena_alloc returns zeroed memory, as arena_calloc does */
+    ARENA_PREFAULT = 8,    /* regions are populated when they are mapped */
+    ARENA_HUGE_PAGES = 16, /* regions ask the kernel for transparent huge pages */
+    ARENA_SINGLE_THREAD =
+        32, /* the caller promises that calls never overlap: no mutex; process-wide calls pass it over */
+    ARENA_CHECKED = 64 /* every double free is caught; implies ARENA_NO_CACHE */
 };
 
 /*
@@ -111,15 +112,15 @@ typedef struct {
 
 /* What arena_create is asked for. All zero means defaults. 256 bytes; what is reserved must be 0. */
 typedef struct {
-    const char *name;      /* copied, at most 63 bytes of it; NULL: none */
+    const char *name; /* copied, at most 63 bytes of it; NULL: none */
     arena_source_t source;
     arena_fit_t fit;
-    unsigned flags;        /* ARENA_NO_CACHE | ... */
-    unsigned quantum;      /* chunk sizes are multiples of it: 16 (or 0, the same) or 8 */
-    void *buffer;          /* ARENA_SOURCE_BUFFER: the caller's, stays the caller's */
-    size_t buffer_bytes;   /* at least 2,048 */
-    arena_hooks_t hooks;   /* ARENA_SOURCE_HOOKS: map and unmap are required */
-    size_t limit_bytes;    /* on mapped bytes, exact; 0: none */
+    unsigned flags;              /* ARENA_NO_CACHE | ... */
+    unsigned quantum;            /* chunk sizes are multiples of it: 16 (or 0, the same) or 8 */
+    void *buffer;                /* ARENA_SOURCE_BUFFER: the caller's, stays the caller's */
+    size_t buffer_bytes;         /* at least 2,048 */
+    arena_hooks_t hooks;         /* ARENA_SOURCE_HOOKS: map and unmap are required */
+    size_t limit_bytes;          /* on mapped bytes, exact; 0: none */
     size_t first_region_bytes;   /* rounded up to 64 KiB; 0: 128 KiB */
     size_t growth_bytes;         /* smallest later region; 0: a quarter of what is mapped, up to 64 MiB */
     size_t trim_threshold_bytes; /* free tail that goes back by itself; 0: adapts; SIZE_MAX: never */
@@ -154,11 +155,11 @@ typedef struct {
     size_t regions;
     size_t slabs;
     size_t large_blocks;
-    size_t arenas;            /* of the process: live arenas; of an arena: 1 */
-    size_t caches;            /* thread caches that now belong to it */
-    size_t skipped_caches;    /* caches that could not be reached this time; their blocks count as live */
+    size_t arenas;         /* of the process: live arenas; of an arena: 1 */
+    size_t caches;         /* thread caches that now belong to it */
+    size_t skipped_caches; /* caches that could not be reached this time; their blocks count as live */
     size_t process_metadata_bytes; /* of the process only: descriptors, page map, caches, magazines */
-    size_t stock_bytes;       /* of the process only: warm regions kept for the next arena */
+    size_t stock_bytes;            /* of the process only: warm regions kept for the next arena */
 } arena_stats_t;
 
 typedef enum { ARENA_BLOCK_LIVE, ARENA_BLOCK_CACHED, ARENA_BLOCK_FREE } arena_block_state_t;

@@ -375,7 +375,8 @@ static void decay(cache_t *cache)
 static void *promote(cache_t *cache, unsigned class, void *block)
 {
     arena_t *arena = cache->arena;
-    if (class > SLAB_CLASSES || cache->carve_left[class] < sizeclass_chunk[class] || (arena->flags & ARENA_NO_SLABS) != 0) {
+    if (class > SLAB_CLASSES || cache->carve_left[class] < sizeclass_chunk[class] ||
+        (arena->flags & ARENA_NO_SLABS) != 0) {
         return block;
     }
     lock_acquire(&arena->lock);

@@ -34,7 +34,8 @@ static magazine_t *take_locked(depot_t *depot, unsigned class)
         depot->full[class] = magazine_next(magazine);
         depot->count[class]--;
         depot->held_bytes -= magazine_bytes(class);
-        depot->spare[class] = depot->count[class] < depot->spare[class] ? depot->count[class] : depot->spare[class];
+        depot->spare[class] =
+            depot->count[class] < depot->spare[class] ? depot->count[class] : depot->spare[class];
     }
     return magazine;
 }
@@ -73,7 +74,8 @@ magazine_t *depot_take_spare(depot_t *depot, unsigned class)
     return magazine;
 }
 
-void depot_each_block(const magazine_t *full, unsigned class, void (*visit)(void *context, void *block), void *context)
+void depot_each_block(const magazine_t *full, unsigned class, void (*visit)(void *context, void *block),
+                      void *context)
 {
     for (; full != NULL; full = magazine_next(full)) {
         for (unsigned i = 0; i < magazine_capacity(class); i++) {

@@ -39,6 +39,7 @@ HIDDEN bool depot_decay_is_due(depot_t *depot, uint64_t now_ms);
 HIDDEN magazine_t *depot_take_spare(depot_t *depot, unsigned class);
 
 /* Visits the blocks of a chain of full magazines. */
-HIDDEN void depot_each_block(const magazine_t *full, unsigned class, void (*visit)(void *context, void *block), void *context);
+HIDDEN void depot_each_block(const magazine_t *full, unsigned class,
+                             void (*visit)(void *context, void *block), void *context);
 
 #endif

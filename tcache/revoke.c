@@ -75,7 +75,8 @@ static void begin_stop(arena_t *arena)
 static void end_stop(arena_t *arena)
 {
     for (cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
-        cache->stopped = is_own(cache) || (cache->stopped && reach_works && wait_until_idle(cache->thread->thread));
+        cache->stopped =
+            is_own(cache) || (cache->stopped && reach_works && wait_until_idle(cache->thread->thread));
         if (cache->stopped) {
             lock_acquire(&arena->lock);
             cache_close_piece_locked(cache);

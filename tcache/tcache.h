@@ -37,27 +37,27 @@ typedef struct cache {
     uint64_t graduated;  /* one bit a class that slabs serve: its chunk-backed blocks go home when freed */
     struct chunk *piece; /* OPEN chunk that young blocks are carved from, or NULL */
     size_t piece_bytes;
-    uint16_t carve_left[SLAB_CLASSES + 1]; /* bytes of a class before it asks the arena about slabs */
+    uint16_t carve_left[SLAB_CLASSES + 1];  /* bytes of a class before it asks the arena about slabs */
     uint16_t carve_noted[SLAB_CLASSES + 1]; /* carve_left when the arena last counted what was carved */
 
     /* under lock, or stopped */
     lock_t lock;
     magazine_t *full[CLASSES + 1]; /* chain of full magazines behind the loaded one */
     uint16_t full_count[CLASSES + 1];
-    size_t full_bytes; /* of all classes */
-    uint8_t fill[CLASSES + 1]; /* blocks that the next refill asks for */
+    size_t full_bytes;                /* of all classes */
+    uint8_t fill[CLASSES + 1];        /* blocks that the next refill asks for */
     uint16_t full_least[CLASSES + 1]; /* of full_count, since the last decay */
     uint8_t held[CLASSES + 1];        /* blocks in the loaded magazine at the last decay */
     uint64_t decayed_ms;
-    uint64_t used[2];          /* classes whose bin is not the dummy, or that have full magazines */
-    magazine_t *spare;         /* empty ones */
+    uint64_t used[2];  /* classes whose bin is not the dummy, or that have full magazines */
+    magazine_t *spare; /* empty ones */
     unsigned spare_count;
     size_t next_piece_bytes;
-    bool stopped; /* by a revoker, which has it to itself */
-    bool locked;  /* by a revoker, whether it could stop it or not */
+    bool stopped;   /* by a revoker, which has it to itself */
+    bool locked;    /* by a revoker, whether it could stop it or not */
     misuse_t wrong; /* found while draining, to be reported when no lock is held; with its block */
     void *culprit;
-    bool tick_due;  /* a tick fell where there was no time for it */
+    bool tick_due;         /* a tick fell where there was no time for it */
     uint64_t counted_from; /* allocations before cache_init */
 
     /* guarded by the registry lock */
@@ -68,9 +68,10 @@ typedef struct cache {
 
 /* Thread-local: small, because room for it is scarce in libraries loaded late. */
 typedef struct {
-    _Atomic(cache_t *) table[TABLE_SLOTS]; /* never NULL: cache_none, or a cache that this thread may use; relaxed */
-    _Atomic uint32_t busy;                 /* pairs with wait_until_idle in revoke.c */
-    bool gone;                             /* this thread's exit has begun: no more caches */
+    _Atomic(cache_t *)
+        table[TABLE_SLOTS]; /* never NULL: cache_none, or a cache that this thread may use; relaxed */
+    _Atomic uint32_t busy;  /* pairs with wait_until_idle in revoke.c */
+    bool gone;              /* this thread's exit has begun: no more caches */
     struct thread_record *record;
 } thread_t;
 

@@ -8,8 +8,8 @@
 #include "../arena/os.h"
 #include "../arena/registry.h"
 #include "depot.h"
-#include "threads.h"
 #include "tcache.h"
+#include "threads.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -182,7 +182,8 @@ static cache_t *create_locked(thread_record_t *record, arena_t *arena)
 {
     make_room_locked(record);
     if (depot_of(arena) == NULL && arena->cache_count == 1) {
-        atomic_store_explicit(&arena->depot, depot_create(), memory_order_release); /* a second thread: now there is whom to exchange with */
+        atomic_store_explicit(&arena->depot, depot_create(),
+                              memory_order_release); /* a second thread: now there is whom to exchange with */
     }
     cache_t *cache = new_cache(record);
     if (cache == NULL) {

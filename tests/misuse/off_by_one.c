@@ -4,8 +4,8 @@
 
 int main(void)
 {
-    arena_t *arena = arena_create(
-        &(arena_options_t){.name = "test", .flags = ARENA_NO_SLABS | ARENA_NO_CACHE});
+    arena_t *arena =
+        arena_create(&(arena_options_t){.name = "test", .flags = ARENA_NO_SLABS | ARENA_NO_CACHE});
     char *first = arena_alloc(arena, 200), *volatile second = arena_alloc(arena, 200);
     size_t usable = arena_usable_size(arena, first);
 
