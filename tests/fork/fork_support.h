@@ -9,6 +9,7 @@
 
 #include "../support.h"
 
+#include <sched.h>
 #include <stdatomic.h>
 
 enum { LOAD_ARENAS = 6, LOAD_SLOTS = 400, LOAD_THREADS = 4 };
@@ -22,6 +23,7 @@ typedef struct {
 static arena_t *load_arenas[LOAD_ARENAS];
 static _Atomic(label_t *) load_slots[LOAD_ARENAS][LOAD_SLOTS];
 static _Atomic bool load_stop;
+static _Atomic size_t load_started; /* threads: a fork while one is being born is the C library's affair */
 static pthread_t load_threads[LOAD_THREADS];
 static char load_buffer[MIB];
 static book_t load_book;
@@ -53,6 +55,7 @@ static void *load_hammer(void *number)
 {
     rng_t rng = {(uintptr_t)number + 1};
 
+    load_started++;
     while (!atomic_load_explicit(&load_stop, memory_order_relaxed)) {
         size_t i = rng_below(&rng, LOAD_ARENAS);
         for (size_t k = 0; k < 50; k++)
@@ -75,10 +78,13 @@ static void load_begins(void)
     };
 
     load_stop = false;
+    load_started = 0;
     for (size_t i = 0; i < LOAD_ARENAS; i++)
         must((load_arenas[i] = arena_create(&options[i])) != NULL);
     for (size_t i = 0; i < LOAD_THREADS; i++)
-        must(pthread_create(&load_threads[i], NULL, load_hammer, (void *)(uintptr_t)i) == 0);
+        start_thread(&load_threads[i], load_hammer, (void *)(uintptr_t)i);
+    while (load_started < LOAD_THREADS)
+        sched_yield();
 }
 
 static void load_ends(void)

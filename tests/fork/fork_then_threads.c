@@ -21,7 +21,7 @@ static int go_on_with_threads(void *again)
     for (int round = 0; round < 2; round++)
         run_threads(3, use_and_end);
     if (again != NULL)
-        must(status_of_child(go_on_with_threads, NULL, 30) == 0);
+        must_end_well(status_of_child(go_on_with_threads, NULL, 30));
     use_every_arena(2);
     destroy_every_arena();
     return 0;
@@ -39,10 +39,16 @@ static void children_create_threads_in_inherited_arenas(void **state)
     load_ends();
 }
 
+enum { FORKERS = 3 };
+
+static pthread_barrier_t born;
+
 static void *fork_from_here(void *number)
 {
+    pthread_barrier_wait(&born);
     for (int round = 0; round < 5; round++)
-        must(status_of_child(go_on_with_threads, NULL, 60) == 0);
+        must_end_well(status_of_child(go_on_with_threads, NULL, 60));
+    pthread_barrier_wait(&born);
     return number;
 }
 
@@ -50,7 +56,9 @@ static void several_threads_may_fork_at_once(void **state)
 {
     (void)state;
     load_begins();
-    run_threads(3, fork_from_here);
+    must(pthread_barrier_init(&born, NULL, FORKERS) == 0);
+    run_threads(FORKERS, fork_from_here);
+    pthread_barrier_destroy(&born);
     load_ends();
 }
 

@@ -12,8 +12,7 @@ static int go_on_and_fork_again(void *context)
 
     use_every_arena((uint64_t)getpid());
     if (again) {
-        int status = status_of_child(go_on_and_fork_again, &(bool){false}, 20);
-        must(status == 0);
+        must_end_well(status_of_child(go_on_and_fork_again, &(bool){false}, 20));
         use_every_arena((uint64_t)getpid());
     }
     destroy_every_arena();
