@@ -103,14 +103,19 @@ static void *take_locked(arena_t *arena, const want_t *want, bool *zero)
     return block;
 }
 
-static void adopt_raw_regions_locked(arena_t *arena)
+void alloc_adopt_raw(arena_t *arena)
 {
+    if (arena->source != ARENA_SOURCE_HOOKS) {
+        return;
+    }
+    lock_acquire(&arena->lock);
     for (region_t *region = arena->regions; region != NULL; region = region->next) {
         if (region->raw) {
             region->raw = false;
             carve_add_span_locked(arena, region->start, region->bytes, region->zero);
         }
     }
+    lock_release(&arena->lock);
 }
 
 /* Looks again with `grow` held, because another thread may have grown meanwhile; then grows. */
@@ -126,8 +131,8 @@ static void *grow_and_take(arena_t *arena, const want_t *want, bool *zero)
     void *block = take_locked(arena, want, zero);
     lock_release(&arena->lock);
     if (block == NULL && region_grow_unlocked(arena, need)) {
+        alloc_adopt_raw(arena);
         lock_acquire(&arena->lock);
-        adopt_raw_regions_locked(arena);
         block = take_locked(arena, want, zero);
         lock_release(&arena->lock);
     }
@@ -143,11 +148,7 @@ bool alloc_make_room(arena_t *arena, size_t usable)
     bool room = run_find_locked(arena, 1) != 0;
     lock_release(&arena->lock);
     if (!room && region_grow_unlocked(arena, need)) {
-        if (arena->source == ARENA_SOURCE_HOOKS) {
-            lock_acquire(&arena->lock);
-            adopt_raw_regions_locked(arena);
-            lock_release(&arena->lock);
-        }
+        alloc_adopt_raw(arena);
         room = true;
     }
     lock_release(&arena->grow);

@@ -37,6 +37,9 @@ HIDDEN size_t alloc_good_size(arena_t *arena, size_t request);
 /* Up to `count` blocks of `class` without growing the arena. Not counted as allocations. */
 HIDDEN size_t alloc_fill(arena_t *arena, unsigned class, void **out, size_t count);
 
+/* Makes chunk runs of regions that came unaligned. Caller holds grow. */
+HIDDEN void alloc_adopt_raw(arena_t *arena);
+
 /* Grows the arena so that a block of `usable` bytes can be taken, unless another thread just did; false: it
  * cannot. */
 HIDDEN bool alloc_make_room(arena_t *arena, size_t usable);

@@ -207,8 +207,9 @@ static void empty(arena_t *arena, bool keep_first)
     region_reuse_kept_locked(arena);
     arena->large_threshold = LARGE_MIN_BYTES;
     lock_release(&arena->lock);
-    large_release(arena, larges);
-    region_release(arena, regions);
+    large_release(arena, larges, keep_first);
+    region_release(arena, regions, keep_first);
+    alloc_adopt_raw(arena);
     lock_release(&arena->grow);
 }
 

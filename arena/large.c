@@ -246,11 +246,16 @@ large_t *large_detach_all_locked(arena_t *arena)
     return all;
 }
 
-void large_release(arena_t *arena, large_t *all)
+void large_release(arena_t *arena, large_t *all, bool lives_on)
 {
     for (large_t *next; all != NULL; all = next) {
         next = all->next;
-        unmap_large(arena, all->start, all->bytes);
+        if (!unmap_large(arena, all->start, all->bytes) && lives_on) {
+            lock_acquire(&arena->lock);
+            arena->totals.mapped_bytes += all->bytes;
+            lock_release(&arena->lock);
+            region_keep(arena, all->start, all->bytes);
+        }
         meta_free(all);
     }
 }

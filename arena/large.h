@@ -32,7 +32,7 @@ HIDDEN size_t large_usable(arena_t *arena, const void *block);
 
 /* Takes all out of the arena's books, under both locks; then gives them up, under grow alone. */
 HIDDEN large_t *large_detach_all_locked(arena_t *arena);
-HIDDEN void large_release(arena_t *arena, large_t *all);
+HIDDEN void large_release(arena_t *arena, large_t *all, bool lives_on);
 
 /* What large_alloc rounds a request up to. */
 HIDDEN size_t large_good_size(const arena_t *arena, size_t request);

@@ -229,7 +229,8 @@ static bool adopt_span(arena_t *arena, const span_t *span)
 
 void region_keep(arena_t *arena, void *start, size_t bytes)
 {
-    span_t span = {start, align_down(bytes, GRANULE), 0, KIND_FREE_DIRTY, true};
+    bool in_map = is_aligned(start, GRANULE);
+    span_t span = {start, in_map ? align_down(bytes, GRANULE) : bytes, 0, KIND_FREE_DIRTY, in_map};
     bool kept = span.bytes != 0 && adopt_span(arena, &span);
     lock_acquire(&arena->lock);
     arena->totals.stuck_bytes += bytes - (kept ? span.bytes : 0);
@@ -575,17 +576,30 @@ static void clear_region(region_t *region)
     pagemap_set(granule, end - granule, 0);
 }
 
-/* From the last address down, so that the break can come back. What a source refuses is purged, at least. */
-void region_release(arena_t *arena, region_t *last)
+/* What the source refuses: the arena's again if it lives on, purged at least if not. */
+static void take_refused(arena_t *arena, const region_t *region, bool lives_on)
+{
+    region_drop(arena, region->start, region->bytes);
+    if (lives_on) {
+        lock_acquire(&arena->lock);
+        arena->totals.mapped_bytes += region->bytes;
+        lock_release(&arena->lock);
+        region_keep(arena, region->start, region->bytes);
+    }
+}
+
+/* From the last address down, so that the break can come back. */
+void region_release(arena_t *arena, region_t *last, bool lives_on)
 {
     for (region_t *previous; last != NULL; last = previous) {
         previous = last->previous;
-        bool stocked = arena->source == ARENA_SOURCE_MMAP && (arena->flags & ARENA_HUGE_PAGES) == 0 &&
-                       stock_put(last->start, last->bytes);
-        if (!stocked && !return_span(arena, last->start - last->pad, last->bytes + last->pad)) {
-            region_drop(arena, last->start, last->bytes);
-        }
+        region_t region = *last;
         free_region(arena, last);
+        bool stocked = arena->source == ARENA_SOURCE_MMAP && (arena->flags & ARENA_HUGE_PAGES) == 0 &&
+                       stock_put(region.start, region.bytes);
+        if (!stocked && !return_span(arena, region.start - region.pad, region.bytes + region.pad)) {
+            take_refused(arena, &region, lives_on);
+        }
     }
 }
 

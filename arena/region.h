@@ -39,9 +39,9 @@ HIDDEN size_t region_purge(arena_t *arena, size_t dirty_target);
 HIDDEN size_t region_trim(arena_t *arena, size_t keep_bytes);
 
 /* Takes every region out of the arena, but for a small first one if `keep_first`, under both locks, and returns
- * the last; then gives them up, under grow alone. */
+ * the last; then gives them up, under grow alone. An arena that lives on keeps what its source refuses. */
 HIDDEN region_t *region_detach_all_locked(arena_t *arena, bool keep_first);
-HIDDEN void region_release(arena_t *arena, region_t *last);
+HIDDEN void region_release(arena_t *arena, region_t *last, bool lives_on);
 
 /* Makes the region that was kept one free run again, once the bins are clear. */
 HIDDEN void region_reuse_kept_locked(arena_t *arena);

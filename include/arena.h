@@ -194,8 +194,8 @@ ARENA_EXPORT arena_t *arena_create(const arena_options_t *options);
 ARENA_EXPORT void arena_destroy(arena_t *arena);
 
 /*
- * As arena_destroy, but the arena stays, empty, with its options, its counters, a first region and the
- * caller's cache. NULL sets EINVAL. Never fails otherwise.
+ * As arena_destroy, but the arena stays, empty, with its options, its counters, the caller's cache and, if it
+ * is still small, its first region. NULL sets EINVAL. Never fails otherwise.
  */
 ARENA_EXPORT void arena_reset(arena_t *arena);
 

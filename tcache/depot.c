@@ -57,19 +57,13 @@ bool depot_decay_is_due(depot_t *depot, uint64_t now_ms)
     return due;
 }
 
-/* The last one taken begins the next count. */
+/* The call that finds none begins the next count. */
 magazine_t *depot_take_spare(depot_t *depot, unsigned class)
 {
-    magazine_t *magazine = NULL;
     lock_acquire(&depot->lock);
-    if (depot->spare[class] != 0) {
-        magazine = take_locked(depot, class);
-    }
-    if (depot->spare[class] == 0 || magazine == NULL) {
-        depot->spare[class] = depot->count[class];
-    } else {
-        depot->spare[class]--;
-    }
+    uint32_t spare = depot->spare[class];
+    magazine_t *magazine = spare != 0 ? take_locked(depot, class) : NULL;
+    depot->spare[class] = magazine != NULL ? spare - 1 : depot->count[class];
     lock_release(&depot->lock);
     return magazine;
 }

@@ -225,7 +225,7 @@ static void releasing_all_leaves_nothing(void **state)
     lock_acquire(&arena->lock);
     large_t *all = large_detach_all_locked(arena);
     lock_release(&arena->lock);
-    large_release(arena, all);
+    large_release(arena, all, false);
     lock_release(&arena->grow);
     assert_null(arena->larges);
     assert_int_equal(arena->totals.mapped_bytes, 0);

@@ -417,7 +417,7 @@ static void unaligned_memory_is_found_by_its_bounds(void **state)
     lock_acquire(&arena->lock);
     region_t *last = region_detach_all_locked(arena, false);
     lock_release(&arena->lock);
-    region_release(arena, last);
+    region_release(arena, last, false);
     lock_release(&arena->grow);
     assert_int_equal(book.held, 0);
     arena_destroy(arena);
