@@ -177,6 +177,57 @@ static void owners_that_stop_anywhere_lose_nothing_to_revokers(void **state)
     }
 }
 
+/* --- no delays at all: an owner and a revoker as fast as they can, so that the store buffer matters --- */
+
+static void *own_one_arena(void *unused)
+{
+    enum { FEW = 4 };
+    char *blocks[FEW];
+
+    for (uint64_t turn = 0; !atomic_load_explicit(&stop, memory_order_relaxed); turn++) {
+        for (size_t i = 0; i < FEW; i++) {
+            must((blocks[i] = arena_alloc(arenas[0], 64)) != NULL);
+            fill(blocks[i], 64, turn * FEW + i);
+        }
+        for (size_t i = 0; i < FEW; i++) {
+            must(holds(blocks[i], 64, turn * FEW + i));
+            arena_free(arenas[0], blocks[i]);
+        }
+    }
+    return unused;
+}
+
+static void *drain_one_arena(void *unused)
+{
+    while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+        arena_trim(arenas[0], SIZE_MAX);
+        atomic_fetch_add_explicit(&revocations, 1, memory_order_relaxed);
+    }
+    return unused;
+}
+
+static void a_tight_owner_loses_nothing_to_a_tight_revoker(void **state)
+{
+    pthread_t owner, drainer;
+
+    (void)state;
+    atomic_store(&stop, false);
+    atomic_store(&revocations, 0);
+    must((arenas[0] = arena_create(NULL)) != NULL);
+    must(pthread_create(&owner, NULL, own_one_arena, NULL) == 0);
+    must(pthread_create(&drainer, NULL, drain_one_arena, NULL) == 0);
+    double end = now_seconds() + test_seconds(0.5);
+    while (now_seconds() < end)
+        usleep(10000);
+    atomic_store(&stop, true);
+    must(pthread_join(owner, NULL) == 0);
+    must(pthread_join(drainer, NULL) == 0);
+    print_message("%zu revocations\n", revocations);
+    assert_int_equal(stats_of(arenas[0]).live_blocks, 0);
+    assert_int_equal(arena_check(arenas[0]), 0);
+    arena_destroy(arenas[0]);
+}
+
 /* --- destroying an arena beside threads that use others through the same slot --- */
 
 static arena_t *_Atomic common[8];
@@ -247,6 +298,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(owners_that_stop_anywhere_lose_nothing_to_revokers),
+        cmocka_unit_test(a_tight_owner_loses_nothing_to_a_tight_revoker),
         cmocka_unit_test(arenas_come_and_go_beside_the_use_of_others),
     };
 

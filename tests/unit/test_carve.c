@@ -307,6 +307,24 @@ static void a_run_absorbs_the_granule_behind_it(void **state)
     assert_true(is_aligned(chunk_block(next), 16));
 }
 
+/* Although a warmer run lies elsewhere: one long run has fewer ends than two. */
+static void a_run_grows_at_its_edge_before_another_begins(void **state)
+{
+    bool zero;
+
+    (void)state;
+    chunk_t *first = take(GRANULE - 2 * CHUNK_HEADER);
+    granule_t edge = run_take_locked(arena, 30, KIND_BUSY, &zero);
+    run_take_locked(arena, 1, KIND_BUSY, &zero); /* stays between the two */
+    granule_t warm = run_take_locked(arena, 4, KIND_BUSY, &zero);
+    run_take_locked(arena, 1, KIND_BUSY, &zero);
+    run_put_locked(arena, edge, 30, arena->regions->id, KIND_FREE_ZERO);
+    run_put_locked(arena, warm, 4, arena->regions->id, KIND_FREE_DIRTY);
+    chunk_t *next = take(4096);
+    assert_int_equal(arena->totals.chunk_runs, 1);
+    assert_ptr_equal(chunk_next(first), next);
+}
+
 static void an_absorbed_granule_merges_with_the_free_end_of_the_run(void **state)
 {
     (void)state;
@@ -599,6 +617,7 @@ int main(void)
         in_heap(resize_changes_the_class),
         in_heap(a_fresh_run_begins_with_a_gap_and_ends_with_a_sentinel),
         in_heap(a_run_absorbs_the_granule_behind_it),
+        in_heap(a_run_grows_at_its_edge_before_another_begins),
         in_heap(an_absorbed_granule_merges_with_the_free_end_of_the_run),
         in_heap(a_granule_between_two_runs_joins_them),
         in_heap(a_large_free_chunk_gives_its_granules_back_and_leaves_a_sentinel_each_side),
