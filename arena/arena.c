@@ -17,15 +17,21 @@
 #include "tiny.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-static void init_process(void)
+/* What the process needs before its first arena; a buffer needs no caches, and so makes no system call. Caller
+ * holds the registry lock. */
+static void init_process_locked(bool in_buffer)
 {
-    cachehook_init();
-    fork_init();
+    static bool forks, caches; /* guarded by the registry lock */
+    if (!forks) {
+        forks = true;
+        fork_init();
+    }
+    if (!in_buffer && !caches) {
+        caches = true;
+        cachehook_init();
+    }
 }
 
 static bool reserved_are_zero(const arena_options_t *options)
@@ -150,6 +156,7 @@ static arena_t *create_in_buffer(const arena_options_t *options)
 static arena_t *create_locked(const arena_options_t *options)
 {
     bool in_buffer = options->source == ARENA_SOURCE_BUFFER;
+    init_process_locked(in_buffer);
     arena_t *arena = in_buffer ? create_in_buffer(options) : registry_take_shell_locked();
     if (arena == NULL) {
         errno = ENOMEM;
@@ -174,7 +181,6 @@ arena_t *arena_create(const arena_options_t *options)
         errno = EINVAL;
         return NULL;
     }
-    pthread_once(&once, init_process);
     lock_acquire(&registry_lock);
     arena_t *arena = create_locked(options);
     lock_release(&registry_lock);

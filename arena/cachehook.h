@@ -39,7 +39,7 @@ HIDDEN bool cachehook_fork_each_depot(bool (*act)(lock_t *lock));
 HIDDEN void cachehook_fork_parent(void);
 HIDDEN void cachehook_fork_child(void);
 
-/* Once, when the first arena is created. */
+/* Once, before the first arena that may have caches is created. Caller holds the registry lock. */
 HIDDEN void cachehook_init(void);
 
 #endif
