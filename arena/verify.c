@@ -286,7 +286,7 @@ static void check_totals(verifier_t *verifier)
     expect(verifier, same && explained, INVARIANT_TOTALS, NULL);
 }
 
-/* 13: what caches and depots hold is given out as far as the arena knows, and held once. */
+/* 13: what caches and depots hold is given out as far as the arena knows. */
 static void check_cached(void *context, void *block)
 {
     verifier_t *verifier = context;
