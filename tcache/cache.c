@@ -104,9 +104,43 @@ INLINE void *carve(cache_t *cache, size_t class)
     return chunk_block(chunk);
 }
 
-void *cache_carve(cache_t *cache, size_t class)
+static void load(cache_t *cache, unsigned class, magazine_t *full)
 {
-    void *block = carve(cache, class);
+    if (cache->top[class] != magazine_top_of_dummy()) {
+        put_spare(cache, magazine_of(cache->top[class]));
+    }
+    cache->top[class] = magazine_load_full(full, class);
+    note_used(cache, class);
+}
+
+/* Puts the next of its own full magazines in place of the loaded one, which is empty. */
+static bool load_own(cache_t *cache, unsigned class)
+{
+    magazine_t *magazine = cache->full[class];
+    if (magazine == NULL) {
+        return false;
+    }
+    cache->full[class] = magazine_next(magazine);
+    cache->full_count[class]--;
+    cache->full_least[class] = (uint16_t)min_size(cache->full_least[class], cache->full_count[class]);
+    cache->full_bytes -= magazine_bytes(class);
+    load(cache, class, magazine);
+    return true;
+}
+
+/*
+ * Still inside: the next of its own full magazines, or a young block. Whoever is inside has the cache to
+ * itself, as whoever holds the mutex has; so an exchange with its own stack takes no lock.
+ */
+void *cache_alloc_empty(cache_t *cache, size_t class)
+{
+    void *block = NULL;
+    if (cache->full[class] != NULL && cache->spare_count < SPARES) {
+        load_own(cache, (unsigned)class);
+        block = *cache->top[class]--;
+    } else if (class <= SLAB_CLASSES) {
+        block = carve(cache, class);
+    }
     if (UNLIKELY(block == NULL)) {
         return cache_alloc_miss(cache->arena, sizeclass_bytes[class]);
     }
@@ -212,30 +246,6 @@ static void *refill(cache_t *cache, unsigned class)
     }
     cache->top[class] = top + got - 1;
     return top[got];
-}
-
-static void load(cache_t *cache, unsigned class, magazine_t *full)
-{
-    if (cache->top[class] != magazine_top_of_dummy()) {
-        put_spare(cache, magazine_of(cache->top[class]));
-    }
-    cache->top[class] = magazine_load_full(full, class);
-    note_used(cache, class);
-}
-
-/* Puts the next of its own full magazines in place of the loaded one, which is empty. */
-static bool load_own(cache_t *cache, unsigned class)
-{
-    magazine_t *magazine = cache->full[class];
-    if (magazine == NULL) {
-        return false;
-    }
-    cache->full[class] = magazine_next(magazine);
-    cache->full_count[class]--;
-    cache->full_least[class] = (uint16_t)min_size(cache->full_least[class], cache->full_count[class]);
-    cache->full_bytes -= magazine_bytes(class);
-    load(cache, class, magazine);
-    return true;
 }
 
 /* Its own, or one of the depot. */
@@ -430,32 +440,43 @@ void *cache_alloc_miss(arena_t *arena, size_t size)
     return block != NULL ? block : alloc_public(arena, sizeclass_bytes[class]); /* which tries harder */
 }
 
+/* Whether its own stack may hold one more full magazine of the class. */
+static bool keeps_full(const cache_t *cache, unsigned class)
+{
+    size_t bytes = magazine_bytes(class);
+    return (cache->full_count[class] + 1) * bytes <= STACK_HELD_BYTES &&
+           cache->full_bytes + bytes <= CACHE_HELD_BYTES;
+}
+
+/* The loaded, full magazine goes to its own stack, and `fresh` takes its place. */
+static void keep_full(cache_t *cache, unsigned class, magazine_t *fresh)
+{
+    magazine_t *magazine = magazine_of(cache->top[class]);
+    magazine_set_next(magazine, cache->full[class]);
+    cache->full[class] = magazine;
+    cache->full_count[class]++;
+    cache->full_bytes += magazine_bytes(class);
+    cache->top[class] = magazine_make_empty(fresh, class);
+}
+
 /* Makes room where the magazine is full (or the dummy): keeps it, deposits it, or empties it: true. */
 static bool make_room(cache_t *cache, unsigned class)
 {
-    void **top = cache->top[class];
+    depot_t *depot = depot_of(cache->arena);
     magazine_t *fresh = take_spare(cache);
-    if (top != magazine_top_of_dummy()) {
-        magazine_t *magazine = magazine_of(top);
-        depot_t *depot = depot_of(cache->arena);
-        size_t bytes = magazine_bytes(class);
-        if (fresh != NULL && (cache->full_count[class] + 1) * bytes <= STACK_HELD_BYTES &&
-            cache->full_bytes + bytes <= CACHE_HELD_BYTES) {
-            magazine_set_next(magazine, cache->full[class]);
-            cache->full[class] = magazine;
-            cache->full_count[class]++;
-            cache->full_bytes += bytes;
-        } else if (fresh == NULL || depot == NULL || !depot_put(depot, class, magazine)) {
-            if (fresh != NULL) {
-                put_spare(cache, fresh);
-            }
-            empty_loaded(cache, class);
-            return true;
-        }
-    }
-    if (fresh != NULL) {
+    bool dummy = cache->top[class] == magazine_top_of_dummy();
+    if (fresh != NULL && !dummy && keeps_full(cache, class)) {
+        keep_full(cache, class, fresh);
+    } else if (fresh != NULL &&
+               (dummy || (depot != NULL && depot_put(depot, class, magazine_of(cache->top[class]))))) {
         cache->top[class] = magazine_make_empty(fresh, class);
         note_used(cache, class);
+    } else if (!dummy) {
+        if (fresh != NULL) {
+            put_spare(cache, fresh);
+        }
+        empty_loaded(cache, class);
+        return true;
     }
     return false;
 }
@@ -484,8 +505,15 @@ static void free_slow(cache_t *cache, unsigned class, void *block)
     }
 }
 
+/* Still inside, as cache_alloc_empty. */
 void cache_free_full(cache_t *cache, unsigned class, void *block)
 {
+    if (cache->spare != NULL && cache->top[class] != magazine_top_of_dummy() && keeps_full(cache, class)) {
+        keep_full(cache, class, take_spare(cache));
+        *++cache->top[class] = block;
+        cache_leave(&thread_self);
+        return;
+    }
     cache_leave(&thread_self);
     free_slow(cache, class, block);
 }

@@ -23,7 +23,7 @@ static NOINLINE void *alloc_medium(arena_t *arena, size_t size)
     void **top = cache->top[class];
     void *block = *top;
     if (UNLIKELY(block == NULL)) {
-        return cache_alloc_miss(arena, size);
+        return cache_alloc_empty(cache, class);
     }
     cache->top[class] = top - 1;
     if (UNLIKELY(--cache->until_tick == 0)) {
@@ -47,7 +47,7 @@ void *arena_alloc(arena_t *arena, size_t size)
     void **top = cache->top[class];
     void *block = *top;
     if (UNLIKELY(block == NULL)) {
-        return cache_carve(cache, class);
+        return cache_alloc_empty(cache, class);
     }
     cache->top[class] = top - 1;
     if (UNLIKELY(--cache->until_tick == 0)) {

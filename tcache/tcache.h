@@ -16,7 +16,8 @@
  * Under ThreadSanitizer, which does not know membarrier, busy is a real lock that both sides take: same
  * functions, same callers. tests/model/asymmetric.c explores every interleaving of the shipped protocol.
  *
- * Only the fast paths and the carving of a piece are inside; a miss leaves first, then takes the mutex.
+ * Inside are the fast paths, the carving of a piece and the exchange of magazines with the cache's own stack;
+ * every other miss leaves first, then takes the mutex.
  */
 #ifndef ARENA_TCACHE_H
 #define ARENA_TCACHE_H
@@ -134,7 +135,7 @@ INLINE void cache_leave(thread_t *thread)
 HIDDEN cache_t *thread_cache(arena_t *arena);
 
 /* Slow paths; all are called inside and leave. */
-HIDDEN void *cache_carve(cache_t *cache, size_t class);
+HIDDEN void *cache_alloc_empty(cache_t *cache, size_t class);
 HIDDEN void *cache_alloc_miss(arena_t *arena, size_t size);
 HIDDEN void *cache_alloc_tick(cache_t *cache, unsigned class, void *block);
 HIDDEN void cache_free_full(cache_t *cache, unsigned class, void *block);
