@@ -515,7 +515,8 @@ void alloc_public_free(arena_t *arena, void *block)
 static size_t fill_locked(arena_t *arena, unsigned class, void **out, size_t count)
 {
     if (alloc_wants_slab_locked(arena, class)) {
-        return slab_take_locked(arena, class, out, count); /* none: the arena grows rather than use chunks again */
+        return slab_take_locked(arena, class, out,
+                                count); /* none: the arena grows rather than use chunks again */
     }
     want_t want = make_want(arena, sizeclass_bytes[class], arena->quantum);
     size_t got = 0;
