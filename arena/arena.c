@@ -82,7 +82,7 @@ static void configure(arena_t *arena, const arena_options_t *options)
     arena->in_buffer = options->source == ARENA_SOURCE_BUFFER;
     arena->sliced = !arena->in_buffer;
     arena->cached =
-        !arena->in_buffer &&
+        ARENA_TCACHE && !arena->in_buffer &&
         (options->flags & (ARENA_NO_CACHE | ARENA_CHECKED | ARENA_ZERO | ARENA_SINGLE_THREAD)) == 0;
     arena->hooks = options->hooks;
     arena->limit_bytes = options->limit_bytes;

@@ -16,6 +16,11 @@
 #define CHECK_DEBUG (CHECK_LEVEL >= 1)
 #define CHECK_PARANOID (CHECK_LEVEL >= 2)
 
+/* 0: built without tcache/. */
+#ifndef ARENA_TCACHE
+#define ARENA_TCACHE 1
+#endif
+
 /* Under ThreadSanitizer the asymmetric lock of the thread caches becomes a plain one, see tcache.h. */
 #if defined(__SANITIZE_THREAD__)
 #define UNDER_TSAN 1
