@@ -34,12 +34,23 @@ unsigned alloc_class(const arena_t *arena, size_t request)
     return arena->cached && request <= CLASS_MAX ? sizeclass_of(request) : 0;
 }
 
+/* What a request without a class is usable for. From LARGE_MIN_BYTES on that is what a large block would have,
+ * whatever serves it, because the threshold moves. */
+static size_t plain_usable(const arena_t *arena, size_t request)
+{
+    if (request >= LARGE_MIN_BYTES && !arena->in_buffer) {
+        return large_good_size(arena, request);
+    }
+    return chunk_size_for(request, arena->quantum) - CHUNK_HEADER;
+}
+
 static want_t make_want(const arena_t *arena, size_t request, size_t alignment)
 {
     want_t want = {.request = request, .alignment = alignment, .class = alloc_class(arena, request)};
-    size_t usable = want.class != 0 ? sizeclass_bytes[want.class] : request;
+    size_t usable = want.class != 0 ? sizeclass_bytes[want.class] : plain_usable(arena, request);
     want.chunk = chunk_size_for(usable, arena->quantum);
-    want.mark = want.class != 0 ? want.class : (unsigned)CHUNK_PLAIN;
+    unsigned pad = (unsigned)(want.chunk - CHUNK_HEADER - usable) / 8;
+    want.mark = want.class != 0 ? want.class : (unsigned)CHUNK_PLAIN + pad;
     return want;
 }
 
@@ -163,16 +174,6 @@ static bool is_large(const arena_t *arena, const want_t *want)
     return want->request >= arena->large_threshold || want->alignment >= GRANULE;
 }
 
-/* A chunk for what should be a large block has the usable size of one: arena_good_size told so. */
-static want_t want_as_chunk(const arena_t *arena, const want_t *want)
-{
-    size_t usable = large_good_size(arena, want->request);
-    want_t chunk = make_want(arena, usable, want->alignment);
-    chunk.mark += (unsigned)(chunk.chunk - CHUNK_HEADER - usable) / 8;
-    chunk.counts = want->counts;
-    return chunk;
-}
-
 /* Of a request that no class serves, the other kind is tried when its own has no room. */
 static void *take_any(arena_t *arena, const want_t *want, bool *zero)
 {
@@ -182,8 +183,6 @@ static void *take_any(arena_t *arena, const want_t *want, bool *zero)
     lock_release(&arena->lock);
     if (large) {
         block = large_alloc(arena, want->request, want->alignment, zero);
-        want_t chunk = want_as_chunk(arena, want);
-        return block != NULL ? block : grow_and_take(arena, &chunk, zero);
     }
     return block != NULL ? block : grow_and_take(arena, want, zero);
 }
@@ -478,13 +477,9 @@ void *alloc_resize(arena_t *arena, void *block, size_t request)
     return !in_slab && request <= PTRDIFF_MAX - GRANULE ? resize_chunk(arena, block, request) : NULL;
 }
 
-size_t alloc_good_size(arena_t *arena, size_t request)
+size_t alloc_good_size(const arena_t *arena, size_t request)
 {
-    want_t want = make_want(arena, request, arena->quantum);
-    lock_acquire(&arena->lock);
-    bool large = is_large(arena, &want);
-    lock_release(&arena->lock);
-    return large ? large_good_size(arena, request) : want.chunk - CHUNK_HEADER;
+    return plain_usable(arena, request);
 }
 
 void *alloc_public(arena_t *arena, size_t size)

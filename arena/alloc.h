@@ -32,7 +32,7 @@ HIDDEN void *alloc_public(arena_t *arena, size_t size);
 HIDDEN void alloc_public_free(arena_t *arena, void *block);
 
 /* Usable bytes of what a request without a class gets. */
-HIDDEN size_t alloc_good_size(arena_t *arena, size_t request);
+HIDDEN size_t alloc_good_size(const arena_t *arena, size_t request);
 
 /* Up to `count` blocks of `class` without growing the arena. Not counted as allocations. */
 HIDDEN size_t alloc_fill(arena_t *arena, unsigned class, void **out, size_t count);

@@ -4,13 +4,8 @@
 #include "meta.h"
 #include "os.h"
 #include "run.h"
+#include "source.h"
 #include "stock.h"
-
-static os_map_options_t map_options(const arena_t *arena)
-{
-    return (os_map_options_t){.prefault = (arena->flags & ARENA_PREFAULT) != 0,
-                              .huge_pages = (arena->flags & ARENA_HUGE_PAGES) != 0};
-}
 
 bool region_reserve(arena_t *arena, size_t bytes)
 {
@@ -67,94 +62,6 @@ static void unlink_region(arena_t *arena, region_t *region)
     } else {
         arena->regions = region->next;
     }
-}
-
-/* What one request to the source brought. */
-typedef struct {
-    char *start;
-    size_t bytes, pad;
-    uint32_t kind; /* KIND_FREE_* */
-    bool in_map;
-} span_t;
-
-/* The break, padded to a granule unless it is still where we left it. */
-static bool span_from_break(arena_t *arena, size_t bytes, span_t *span)
-{
-    (void)arena;
-    char *now = os_break();
-    if (now == NULL || bytes > PTRDIFF_MAX - GRANULE) {
-        return false;
-    }
-    size_t pad = align_up((uintptr_t)now, GRANULE) - (uintptr_t)now;
-    char *old = os_break_move((intptr_t)(pad + bytes));
-    if (old == NULL) {
-        return false;
-    }
-    if (old != now) { /* another thread moved it in between: give up what we got, if we can */
-        if (os_break() == old + pad + bytes) {
-            os_break_move(-(intptr_t)(pad + bytes));
-        }
-        return false;
-    }
-    *span = (span_t){now + pad, bytes, pad, KIND_FREE_ZERO, true};
-    return true;
-}
-
-static bool span_from_hooks(arena_t *arena, size_t bytes, span_t *span)
-{
-    bool zeroed = false;
-    lock_enter_hook(&arena->grow);
-    char *start = arena->hooks.map(arena->hooks.context, bytes, GRANULE, &zeroed);
-    lock_leave_hook(&arena->grow);
-    if (start == NULL) {
-        return false;
-    }
-    bool in_map =
-        is_aligned(start, GRANULE) && pagemap_entry(start) == 0; /* not within another arena's block */
-    *span = (span_t){start, bytes, 0, zeroed ? KIND_FREE_ZERO : KIND_FREE_DIRTY, in_map};
-    return true;
-}
-
-static bool get_span(arena_t *arena, size_t bytes, span_t *span)
-{
-    switch (arena->source) {
-    case ARENA_SOURCE_SBRK:
-        return span_from_break(arena, bytes, span);
-    case ARENA_SOURCE_HOOKS:
-        return span_from_hooks(arena, bytes, span);
-    case ARENA_SOURCE_MMAP:
-        break;
-    case ARENA_SOURCE_BUFFER:
-        return false;
-    }
-    char *start = os_map(bytes, GRANULE, map_options(arena));
-    uint32_t kind = (arena->flags & ARENA_PREFAULT) != 0 ? KIND_FREE_DIRTY : KIND_FREE_ZERO;
-    *span = (span_t){start, bytes, 0, kind, true};
-    return start != NULL;
-}
-
-static bool unmap_by_hook(arena_t *arena, void *start, size_t bytes)
-{
-    lock_enter_hook(&arena->grow);
-    bool gone = arena->hooks.unmap(arena->hooks.context, start, bytes);
-    lock_leave_hook(&arena->grow);
-    return gone;
-}
-
-/* False: the source keeps it, it is still ours. */
-static bool return_span(arena_t *arena, char *start, size_t bytes)
-{
-    switch (arena->source) {
-    case ARENA_SOURCE_MMAP:
-        return os_unmap(start, bytes);
-    case ARENA_SOURCE_SBRK:
-        return os_break() == start + bytes && os_break_move(-(intptr_t)bytes) == start + bytes;
-    case ARENA_SOURCE_HOOKS:
-        return unmap_by_hook(arena, start, bytes);
-    case ARENA_SOURCE_BUFFER:
-        break;
-    }
-    return false;
 }
 
 /* A region that the span continues, or NULL. */
@@ -243,12 +150,12 @@ static bool grow_by(arena_t *arena, size_t bytes)
         return false;
     }
     span_t span;
-    if (!get_span(arena, bytes, &span)) {
+    if (!source_get(arena, bytes, &span)) {
         region_unreserve(arena, bytes);
         return false;
     }
     if (!adopt_span(arena, &span)) {
-        return_span(arena, span.start - span.pad, span.bytes + span.pad);
+        source_return(arena, span.start - span.pad, span.bytes + span.pad);
         region_unreserve(arena, bytes);
         return false;
     }
@@ -307,19 +214,6 @@ void region_add_buffer(arena_t *arena, char *start, size_t bytes)
     arena->totals.mapped_bytes = arena->totals.peak_mapped_bytes = bytes;
 }
 
-bool region_drop(arena_t *arena, void *start, size_t bytes)
-{
-    if (arena->source == ARENA_SOURCE_HOOKS) {
-        if (arena->hooks.purge != NULL) {
-            lock_enter_hook(&arena->grow);
-            arena->hooks.purge(arena->hooks.context, start, bytes);
-            lock_leave_hook(&arena->grow);
-        }
-        return arena->hooks.purge != NULL;
-    }
-    return arena->source != ARENA_SOURCE_BUFFER && os_purge(start, bytes);
-}
-
 static region_t *region_of_granule(const arena_t *arena, granule_t granule)
 {
     const char *address = granule_start(granule);
@@ -361,7 +255,7 @@ static bool cut(arena_t *arena, region_t *region, char *start, size_t bytes)
     pagemap_set(first, length, 0); /* before the addresses may become another arena's */
     shorten(arena, region, start, bytes);
     lock_release(&arena->lock);
-    bool gone = return_span(arena, start - pad, bytes + pad);
+    bool gone = source_return(arena, start - pad, bytes + pad);
     lock_acquire(&arena->lock);
     arena->totals.kernel_calls++;
     if (gone) {
@@ -395,7 +289,7 @@ static size_t drop_dirty(arena_t *arena, granule_t first, uint32_t length, const
         }
         if (i > from) {
             size_t bytes = (size_t)(i - from) << GRANULE_LOG2;
-            bool done = region_drop(arena, granule_start(first + from), bytes);
+            bool done = source_drop(arena, granule_start(first + from), bytes);
             dropped += done ? bytes : 0;
             *failed |= !done;
         }
@@ -579,7 +473,7 @@ static void clear_region(region_t *region)
 /* What the source refuses: the arena's again if it lives on, purged at least if not. */
 static void take_refused(arena_t *arena, const region_t *region, bool lives_on)
 {
-    region_drop(arena, region->start, region->bytes);
+    source_drop(arena, region->start, region->bytes);
     if (lives_on) {
         lock_acquire(&arena->lock);
         arena->totals.mapped_bytes += region->bytes;
@@ -597,7 +491,7 @@ void region_release(arena_t *arena, region_t *last, bool lives_on)
         free_region(arena, last);
         bool stocked = arena->source == ARENA_SOURCE_MMAP && (arena->flags & ARENA_HUGE_PAGES) == 0 &&
                        stock_put(region.start, region.bytes);
-        if (!stocked && !return_span(arena, region.start - region.pad, region.bytes + region.pad)) {
+        if (!stocked && !source_return(arena, region.start - region.pad, region.bytes + region.pad)) {
             take_refused(arena, &region, lives_on);
         }
     }

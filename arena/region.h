@@ -46,7 +46,4 @@ HIDDEN void region_release(arena_t *arena, region_t *last, bool lives_on);
 /* Makes the region that was kept one free run again, once the bins are clear. */
 HIDDEN void region_reuse_kept_locked(arena_t *arena);
 
-/* Drops the contents of part of a region by madvise or the hook; false: they stay. */
-HIDDEN bool region_drop(arena_t *arena, void *start, size_t bytes);
-
 #endif

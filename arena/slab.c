@@ -3,8 +3,8 @@
 
 #include "meta.h"
 #include "os.h"
-#include "region.h"
 #include "run.h"
+#include "source.h"
 
 #include <string.h>
 
@@ -239,7 +239,7 @@ static size_t purge_slab(arena_t *arena, slab_t *slab)
         while (to < GRANULE && range_is_free(slab, to, to + page)) {
             to += page;
         }
-        if (to > from && region_drop(arena, start + from, to - from)) {
+        if (to > from && source_drop(arena, start + from, to - from)) {
             purged += to - from;
         }
         arena->totals.kernel_calls += to > from;

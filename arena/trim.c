@@ -10,6 +10,7 @@
 #include "region.h"
 #include "registry.h"
 #include "slab.h"
+#include "source.h"
 #include "stock.h"
 
 /* Whole pages of a free chunk, without its links and its footer. */
@@ -23,7 +24,7 @@ static size_t purge_chunk(arena_t *arena, chunk_t *chunk)
         return 0;
     }
     arena->totals.kernel_calls++;
-    return region_drop(arena, (void *)from, to - from) ? resident : 0;
+    return source_drop(arena, (void *)from, to - from) ? resident : 0;
 }
 
 static size_t purge_chunks_locked(arena_t *arena)

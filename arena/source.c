@@ -1,0 +1,103 @@
+/* source.c: see source.h. */
+#include "source.h"
+
+#include "os.h"
+#include "run.h"
+
+static os_map_options_t map_options(const arena_t *arena)
+{
+    return (os_map_options_t){.prefault = (arena->flags & ARENA_PREFAULT) != 0,
+                              .huge_pages = (arena->flags & ARENA_HUGE_PAGES) != 0};
+}
+
+/* The break, padded to a granule unless it is still where we left it. */
+static bool span_from_break(arena_t *arena, size_t bytes, span_t *span)
+{
+    (void)arena;
+    char *now = os_break();
+    if (now == NULL || bytes > PTRDIFF_MAX - GRANULE) {
+        return false;
+    }
+    size_t pad = align_up((uintptr_t)now, GRANULE) - (uintptr_t)now;
+    char *old = os_break_move((intptr_t)(pad + bytes));
+    if (old == NULL) {
+        return false;
+    }
+    if (old != now) { /* another thread moved it in between: give up what we got, if we can */
+        if (os_break() == old + pad + bytes) {
+            os_break_move(-(intptr_t)(pad + bytes));
+        }
+        return false;
+    }
+    *span = (span_t){now + pad, bytes, pad, KIND_FREE_ZERO, true};
+    return true;
+}
+
+static bool span_from_hooks(arena_t *arena, size_t bytes, span_t *span)
+{
+    bool zeroed = false;
+    lock_enter_hook(&arena->grow);
+    char *start = arena->hooks.map(arena->hooks.context, bytes, GRANULE, &zeroed);
+    lock_leave_hook(&arena->grow);
+    if (start == NULL) {
+        return false;
+    }
+    bool in_map =
+        is_aligned(start, GRANULE) && pagemap_entry(start) == 0; /* not within another arena's block */
+    *span = (span_t){start, bytes, 0, zeroed ? KIND_FREE_ZERO : KIND_FREE_DIRTY, in_map};
+    return true;
+}
+
+bool source_get(arena_t *arena, size_t bytes, span_t *span)
+{
+    switch (arena->source) {
+    case ARENA_SOURCE_SBRK:
+        return span_from_break(arena, bytes, span);
+    case ARENA_SOURCE_HOOKS:
+        return span_from_hooks(arena, bytes, span);
+    case ARENA_SOURCE_MMAP:
+        break;
+    case ARENA_SOURCE_BUFFER:
+        return false;
+    }
+    char *start = os_map(bytes, GRANULE, map_options(arena));
+    uint32_t kind = (arena->flags & ARENA_PREFAULT) != 0 ? KIND_FREE_DIRTY : KIND_FREE_ZERO;
+    *span = (span_t){start, bytes, 0, kind, true};
+    return start != NULL;
+}
+
+static bool unmap_by_hook(arena_t *arena, void *start, size_t bytes)
+{
+    lock_enter_hook(&arena->grow);
+    bool gone = arena->hooks.unmap(arena->hooks.context, start, bytes);
+    lock_leave_hook(&arena->grow);
+    return gone;
+}
+
+bool source_return(arena_t *arena, char *start, size_t bytes)
+{
+    switch (arena->source) {
+    case ARENA_SOURCE_MMAP:
+        return os_unmap(start, bytes);
+    case ARENA_SOURCE_SBRK:
+        return os_break() == start + bytes && os_break_move(-(intptr_t)bytes) == start + bytes;
+    case ARENA_SOURCE_HOOKS:
+        return unmap_by_hook(arena, start, bytes);
+    case ARENA_SOURCE_BUFFER:
+        break;
+    }
+    return false;
+}
+
+bool source_drop(arena_t *arena, void *start, size_t bytes)
+{
+    if (arena->source == ARENA_SOURCE_HOOKS) {
+        if (arena->hooks.purge != NULL) {
+            lock_enter_hook(&arena->grow);
+            arena->hooks.purge(arena->hooks.context, start, bytes);
+            lock_leave_hook(&arena->grow);
+        }
+        return arena->hooks.purge != NULL;
+    }
+    return arena->source != ARENA_SOURCE_BUFFER && os_purge(start, bytes);
+}

@@ -1,0 +1,28 @@
+/*
+ * source.h: where an arena's address space comes from and goes to: mmap, the break, a buffer, or the user's
+ * hooks. Knows nothing of what is in it. Caller holds grow, and not the arena's mutex, because the kernel or
+ * the hooks are called.
+ */
+#ifndef ARENA_SOURCE_H
+#define ARENA_SOURCE_H
+
+#include "heap.h"
+
+/* What one request to the source brought. */
+typedef struct {
+    char *start;
+    size_t bytes, pad;
+    uint32_t kind; /* KIND_FREE_* */
+    bool in_map;
+} span_t;
+
+/* At least `bytes`, whole granules; false: there is none. */
+HIDDEN bool source_get(arena_t *arena, size_t bytes, span_t *span);
+
+/* False: the source keeps it, it is still the arena's. */
+HIDDEN bool source_return(arena_t *arena, char *start, size_t bytes);
+
+/* Drops the contents by madvise or the hook; false: they stay. But for hooks the mutex may be held. */
+HIDDEN bool source_drop(arena_t *arena, void *start, size_t bytes);
+
+#endif
