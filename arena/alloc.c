@@ -264,10 +264,10 @@ static misuse_t why_not(const arena_t *arena, uint32_t entry)
     return MISUSE_DOUBLE_FREE;
 }
 
-bool alloc_header_is_readable(const arena_t *arena, const void *block)
+bool alloc_header_is_readable(const void *block)
 {
     return (uintptr_t)block % GRANULE >= CHUNK_HEADER ||
-           run_kind(arena, granule_of(block) - 1) == KIND_CHUNKS;
+           pagemap_entry(before(block, CHUNK_HEADER)) == pagemap_entry(block);
 }
 
 /* A chunk's block in a region of the map, or in a buffer. */
@@ -281,7 +281,7 @@ static misuse_t validate_chunk_locked(const arena_t *arena, const void *block, u
         if (distance(region->start, block) < 2 * CHUNK_HEADER) {
             return MISUSE_INTERIOR;
         }
-    } else if (!alloc_header_is_readable(arena, block)) {
+    } else if (!alloc_header_is_readable(block)) {
         return MISUSE_INTERIOR;
     }
     return carve_validate(block);
@@ -427,7 +427,7 @@ size_t alloc_usable(arena_t *arena, const void *block)
     size_t usable;
     if (kind == KIND_CHUNKS &&
         arena->cached) { /* the header of a block in use may be read without the lock */
-        wrong = alloc_header_is_readable(arena, block) ? carve_validate(block) : MISUSE_INTERIOR;
+        wrong = alloc_header_is_readable(block) ? carve_validate(block) : MISUSE_INTERIOR;
         usable = wrong == MISUSE_NONE ? carve_usable(block, chunk_header(chunk_of(block))) : 0;
     } else if (kind <= SLAB_CLASSES && arena->cached) {
         usable = sizeclass_bytes[kind];

@@ -49,8 +49,8 @@ HIDDEN bool alloc_make_room(arena_t *arena, size_t usable);
 HIDDEN misuse_t alloc_drain(arena_t *arena, void **blocks, size_t count, void **culprit);
 HIDDEN void alloc_settle(arena_t *arena);
 
-/* Whether the word before an address in a chunk run of the arena can be read. */
-HIDDEN bool alloc_header_is_readable(const arena_t *arena, const void *block);
+/* Whether the word before an address in a chunk run can be read. */
+HIDDEN bool alloc_header_is_readable(const void *block);
 
 /* Releases the arena's mutex after frees, and gives memory back if they left too much. */
 HIDDEN void alloc_unlock(arena_t *arena);

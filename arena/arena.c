@@ -128,7 +128,7 @@ static void format_buffer(arena_t *arena, char *next)
     char *end = region->start + region->bytes;
     if (region->bytes >= TINY_BUFFER_MIN && (arena->flags & ARENA_NO_SLABS) == 0) {
         size_t bytes = tiny_table_bytes(region->bytes);
-        tiny_init(arena, buffer_take(&next, bytes), region->start, region->bytes);
+        tiny_init(arena, buffer_take(&next, bytes), region->start);
     }
     arena->buffer_chunks = next;
     carve_add_span_locked(arena, next, distance(next, end), false);
@@ -286,12 +286,6 @@ static arena_t *owner_by_bounds(const void *block)
     return owner;
 }
 
-static bool header_is_readable(const void *block)
-{
-    return (uintptr_t)block % GRANULE >= CHUNK_HEADER ||
-           pagemap_entry(before(block, CHUNK_HEADER)) == pagemap_entry(block);
-}
-
 arena_t *arena_of(const void *block)
 {
     arena_t *inner =
@@ -305,7 +299,7 @@ arena_t *arena_of(const void *block)
     if (kind <= SLAB_CLASSES) {
         own = (uintptr_t)block % GRANULE == (size_t)slab_index(kind, block) * sizeclass_bytes[kind];
     } else if (kind == KIND_CHUNKS) {
-        own = header_is_readable(block) && carve_validate(block) == MISUSE_NONE;
+        own = alloc_header_is_readable(block) && carve_validate(block) == MISUSE_NONE;
     } else if (kind == KIND_LARGE) {
         own = is_aligned(block, GRANULE);
     }

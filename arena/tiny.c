@@ -29,9 +29,8 @@ size_t tiny_table_bytes(size_t buffer_bytes)
     return sizeof(struct tiny) + (buffer_bytes >> TINY_UNIT_LOG2) + 2;
 }
 
-void tiny_init(arena_t *arena, void *memory, char *buffer, size_t buffer_bytes)
+void tiny_init(arena_t *arena, void *memory, char *buffer)
 {
-    (void)buffer_bytes;
     arena->tiny = memory;
     arena->tiny->buffer = (char *)align_down((uintptr_t)buffer, TINY_UNIT);
 }

@@ -21,7 +21,7 @@ enum {
 
 /* Bytes that a buffer's table takes; laid out at `memory`, which is zero. */
 HIDDEN size_t tiny_table_bytes(size_t buffer_bytes);
-HIDDEN void tiny_init(arena_t *arena, void *memory, char *buffer, size_t buffer_bytes);
+HIDDEN void tiny_init(arena_t *arena, void *memory, char *buffer);
 
 HIDDEN bool tiny_holds(const arena_t *arena, const void *block);
 
