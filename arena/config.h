@@ -21,6 +21,11 @@
 #define ARENA_TCACHE 1
 #endif
 
+/* A power of two. Behind malloc's names there are few arenas, and static thread-local storage is scarce. */
+#ifndef ARENA_TABLE_SLOTS
+#define ARENA_TABLE_SLOTS 32
+#endif
+
 /* Under ThreadSanitizer the asymmetric lock of the thread caches becomes a plain one, see tcache.h. */
 #if defined(__SANITIZE_THREAD__)
 #define UNDER_TSAN 1
@@ -63,9 +68,9 @@ enum {
     MAGAZINE_BYTES = 512, /* one header word and 63 pointers */
     MAGAZINE_SLOTS = 63,
 
-    TABLE_SLOTS = 32,        /* thread-local: caches found without a lock */
-    CACHE_HASH = 64,         /* buckets of a thread's own caches */
-    TICK_ALLOCATIONS = 4096, /* cached allocations between two looks at the clock */
+    TABLE_SLOTS = ARENA_TABLE_SLOTS, /* thread-local: caches found without a lock */
+    CACHE_HASH = 64,                 /* buckets of a thread's own caches */
+    TICK_ALLOCATIONS = 4096,         /* cached allocations between two looks at the clock */
     PURGE_DELAY_MS = 250,
     REVOKE_POLL_MS = 20, /* how long a revoker waits for a thread inside a fast path */
     RETRY_PAUSE_MS = 1,  /* after a failure, the next one does not revoke caches again so soon */

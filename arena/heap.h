@@ -52,11 +52,12 @@ typedef struct region {
     struct region *next, *previous; /* ascending addresses */
     char *start;
     size_t bytes;
-    size_t pad;  /* sbrk: bytes before start that aligned it */
-    uint32_t id; /* what run tags carry */
-    bool in_map; /* false: one chunk run at unaligned addresses, found by bounds */
-    bool raw;    /* such a region just mapped, not yet a chunk run */
-    bool zero;   /* raw: reads as zero */
+    size_t pad;            /* sbrk: bytes before start that aligned it */
+    arena_source_t source; /* the arena's, or mmap if that was spilled to */
+    uint32_t id;           /* what run tags carry */
+    bool in_map;           /* false: one chunk run at unaligned addresses, found by bounds */
+    bool raw;              /* such a region just mapped, not yet a chunk run */
+    bool zero;             /* raw: reads as zero */
 } region_t;
 
 /* All that lies behind a pointer so that a buffer's arena can do without it. */
@@ -94,6 +95,7 @@ struct arena {
     bool cached; /* threads may have caches of it */
     bool sliced; /* has granules, hence runs and slabs */
     bool in_buffer;
+    bool spills; /* sbrk: regions from mmap when the break cannot move */
     arena_hooks_t hooks;
     size_t limit_bytes, first_region_bytes, growth_bytes, trim_threshold_bytes;
     unsigned purge_delay_ms;

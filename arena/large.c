@@ -147,6 +147,13 @@ static large_t *take_out(arena_t *arena, const void *block)
     return large;
 }
 
+/* What the source does not take back goes on as a region. */
+static void keep(arena_t *arena, const large_t *large)
+{
+    bool hooks = arena->source == ARENA_SOURCE_HOOKS;
+    region_keep(arena, hooks ? ARENA_SOURCE_HOOKS : ARENA_SOURCE_MMAP, large->start, large->bytes);
+}
+
 misuse_t large_free(arena_t *arena, void *block)
 {
     lock_acquire(&arena->grow);
@@ -157,7 +164,7 @@ misuse_t large_free(arena_t *arena, void *block)
     }
     bool gone = unmap_large(arena, large->start, large->bytes);
     if (!gone) {
-        region_keep(arena, large->start, large->bytes);
+        keep(arena, large);
     }
     lock_acquire(&arena->lock);
     arena->totals.mapped_bytes -= gone ? large->bytes : 0;
@@ -254,7 +261,7 @@ void large_release(arena_t *arena, large_t *all, bool lives_on)
             lock_acquire(&arena->lock);
             arena->totals.mapped_bytes += all->bytes;
             lock_release(&arena->lock);
-            region_keep(arena, all->start, all->bytes);
+            keep(arena, all);
         }
         meta_free(all);
     }

@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-enum { UNIT = 64, SIZES = (int)(16 * 1024 / UNIT) + 1 };
+enum { UNIT = 64, SIZES = (int)(16 * 1024 / UNIT) + 1, BATCH = 8 };
 
 typedef struct free_object {
     struct free_object *next;
@@ -27,7 +27,9 @@ typedef struct pool {
 static lock_t lock = LOCK_STATIC(RANK_OS);
 /* guarded by lock */
 static pool_t *with_room[SIZES];
-static size_t mapped_bytes;
+static size_t mapped_bytes; /* of pools; what of a batch is still to be used is not counted */
+static char *batch;         /* granules mapped ahead, untouched */
+static size_t batch_left;
 
 static bool has_room(const pool_t *pool)
 {
@@ -57,9 +59,38 @@ static void unlink_pool(pool_t *pool)
     }
 }
 
+/* A granule of zeros; several are mapped at a time. */
+static void *take_granule(void)
+{
+    char *start = NULL;
+    lock_acquire(&lock);
+    if (batch_left != 0) {
+        start = batch + --batch_left * GRANULE;
+    }
+    lock_release(&lock);
+    if (start != NULL) {
+        return start;
+    }
+    start = os_map(BATCH * GRANULE, GRANULE, (os_map_options_t){0}); /* no system call under the lock */
+    if (start == NULL) {
+        return os_map(GRANULE, GRANULE, (os_map_options_t){0});
+    }
+    lock_acquire(&lock);
+    bool lost = batch_left != 0; /* to another thread, meanwhile */
+    if (!lost) {
+        batch = start;
+        batch_left = BATCH - 1;
+    }
+    lock_release(&lock);
+    if (lost) {
+        os_unmap(start, (BATCH - 1) * GRANULE);
+    }
+    return start + (BATCH - 1) * GRANULE;
+}
+
 static pool_t *map_pool(size_t object_bytes)
 {
-    pool_t *pool = os_map(GRANULE, GRANULE, (os_map_options_t){0});
+    pool_t *pool = take_granule();
     if (pool == NULL) {
         return NULL;
     }

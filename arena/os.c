@@ -35,8 +35,9 @@ static void *map_at(void *hint, size_t bytes, os_map_options_t options)
     return start == MAP_FAILED ? NULL : start;
 }
 
-/* Maps too much and cuts both ends off. */
-static void *map_and_cut(size_t bytes, size_t alignment, os_map_options_t options)
+/* Maps too much and cuts both ends off; or, `keep_ends`, lets them be. *lowest: where the mapping then begins. */
+static char *map_and_cut(size_t bytes, size_t alignment, os_map_options_t options, bool keep_ends,
+                         char **lowest)
 {
     size_t whole = bytes + alignment;
     char *mapped = whole < bytes ? NULL : map_at(NULL, whole, options);
@@ -44,6 +45,10 @@ static void *map_and_cut(size_t bytes, size_t alignment, os_map_options_t option
         return NULL;
     }
     size_t head = align_up((uintptr_t)mapped, alignment) - (uintptr_t)mapped;
+    if (keep_ends) {
+        *lowest = mapped;
+        return mapped + head;
+    }
     if ((head != 0 && munmap(mapped, head) != 0) ||
         munmap(mapped + head + bytes, whole - head - bytes) != 0) {
         munmap(mapped, whole);
@@ -59,17 +64,22 @@ void *os_map(size_t bytes, size_t alignment, os_map_options_t options)
     int saved = errno;
     bytes = align_up(bytes, os_page_bytes());
     uintptr_t below = atomic_load_explicit(&last, memory_order_relaxed);
-    void *hint = below > bytes + alignment ? (void *)align_down(below - bytes, alignment) : NULL;
-    void *start = bytes == 0 ? NULL : map_at(hint, bytes, options);
-    if (start != NULL && !is_aligned(start, alignment)) {
-        munmap(start, bytes);
-        start = map_and_cut(bytes, alignment, options);
+    char *start = NULL;
+    char *lowest = NULL;
+    if (below > bytes + alignment) {
+        start = map_at((void *)align_down(below - bytes, alignment), bytes, options);
+        if (start != NULL && !is_aligned(start, alignment)) {
+            munmap(start, bytes);
+            start = map_and_cut(bytes, alignment, options, false, &lowest);
+        }
+    } else if (bytes != 0) { /* the first: a process that does little should make few calls */
+        start = map_and_cut(bytes, alignment, options, below == 0 && alignment == GRANULE, &lowest);
     }
     if (start == NULL) {
         errno = saved;
         return NULL;
     }
-    atomic_store_explicit(&last, (uintptr_t)start, memory_order_relaxed);
+    atomic_store_explicit(&last, (uintptr_t)(lowest != NULL ? lowest : start), memory_order_relaxed);
 #if defined(MADV_HUGEPAGE)
     if (options.huge_pages) {
         madvise(start, bytes, MADV_HUGEPAGE);
@@ -175,8 +185,18 @@ uint64_t os_now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+static bool barrier_forbidden; /* written before there is a second thread */
+
+void os_barrier_forbid(void)
+{
+    barrier_forbidden = true;
+}
+
 bool os_barrier_register(void)
 {
+    if (barrier_forbidden) {
+        return false;
+    }
 #if defined(__linux__) && defined(SYS_membarrier)
     int saved = errno;
     bool done = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;

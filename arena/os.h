@@ -46,6 +46,9 @@ HIDDEN size_t os_resident(void *start, size_t bytes);
 /* Milliseconds of a coarse clock that never goes back. */
 HIDDEN uint64_t os_now_ms(void);
 
+/* Makes os_barrier_register fail: the user wants no such system call. Before the first arena. */
+HIDDEN void os_barrier_forbid(void);
+
 /* Registers for os_barrier_all; false: the kernel cannot, and never will for this process. */
 HIDDEN bool os_barrier_register(void);
 

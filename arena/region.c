@@ -71,10 +71,9 @@ static region_t *touching(arena_t *arena, const span_t *span)
         return NULL;
     }
     for (region_t *region = arena->regions; region != NULL; region = region->next) {
-        if (region->start + region->bytes == span->start && span->pad == 0) {
-            return region;
-        }
-        if (arena->source == ARENA_SOURCE_MMAP && span->start + span->bytes == region->start) {
+        bool before = span->source == ARENA_SOURCE_MMAP && span->start + span->bytes == region->start;
+        bool behind = region->start + region->bytes == span->start && span->pad == 0;
+        if (region->source == span->source && (before || behind)) {
             return region;
         }
     }
@@ -115,8 +114,11 @@ static bool adopt_span(arena_t *arena, const span_t *span)
     } else {
         region = fresh;
         fresh = NULL;
-        *region =
-            (region_t){.start = span->start, .bytes = span->bytes, .pad = span->pad, .in_map = span->in_map};
+        *region = (region_t){.start = span->start,
+                             .bytes = span->bytes,
+                             .pad = span->pad,
+                             .source = span->source,
+                             .in_map = span->in_map};
         region->id = ++arena->last_region_id;
         link_region(arena, region);
         atomic_store_explicit(&arena->grown, true, memory_order_relaxed);
@@ -134,10 +136,10 @@ static bool adopt_span(arena_t *arena, const span_t *span)
     return true;
 }
 
-void region_keep(arena_t *arena, void *start, size_t bytes)
+void region_keep(arena_t *arena, arena_source_t source, void *start, size_t bytes)
 {
     bool in_map = is_aligned(start, GRANULE);
-    span_t span = {start, in_map ? align_down(bytes, GRANULE) : bytes, 0, KIND_FREE_DIRTY, in_map};
+    span_t span = {start, in_map ? align_down(bytes, GRANULE) : bytes, 0, source, KIND_FREE_DIRTY, in_map};
     bool kept = span.bytes != 0 && adopt_span(arena, &span);
     lock_acquire(&arena->lock);
     arena->totals.stuck_bytes += bytes - (kept ? span.bytes : 0);
@@ -155,7 +157,7 @@ static bool grow_by(arena_t *arena, size_t bytes)
         return false;
     }
     if (!adopt_span(arena, &span)) {
-        source_return(arena, span.start - span.pad, span.bytes + span.pad);
+        source_return(arena, span.source, span.start - span.pad, span.bytes + span.pad);
         region_unreserve(arena, bytes);
         return false;
     }
@@ -167,7 +169,7 @@ static bool grow_from_stock(arena_t *arena, size_t need, size_t want)
     if (arena->source != ARENA_SOURCE_MMAP || (arena->flags & (ARENA_PREFAULT | ARENA_HUGE_PAGES)) != 0) {
         return false;
     }
-    span_t span = {.kind = KIND_FREE_DIRTY, .in_map = true};
+    span_t span = {.source = ARENA_SOURCE_MMAP, .kind = KIND_FREE_DIRTY, .in_map = true};
     span.start = stock_take(need, max_size(4 * want, need), &span.bytes);
     if (span.start == NULL) {
         return false;
@@ -225,13 +227,13 @@ static region_t *region_of_granule(const arena_t *arena, granule_t granule)
 }
 
 /* Whether a free run may be given back as address space, and not only its contents. */
-static bool is_cuttable(const arena_t *arena, const region_t *region, const char *start, size_t bytes)
+static bool is_cuttable(const region_t *region, const char *start, size_t bytes)
 {
     bool tail = start + bytes == region->start + region->bytes;
-    if (arena->source == ARENA_SOURCE_SBRK) {
+    if (region->source == ARENA_SOURCE_SBRK) {
         return tail && os_break() == start + bytes;
     }
-    return tail || (start == region->start && arena->source == ARENA_SOURCE_MMAP);
+    return tail || (start == region->start && region->source == ARENA_SOURCE_MMAP);
 }
 
 /* Takes [start, start + bytes), at an end, off its region; unlinks an empty one. Caller holds both locks. */
@@ -255,7 +257,7 @@ static bool cut(arena_t *arena, region_t *region, char *start, size_t bytes)
     pagemap_set(first, length, 0); /* before the addresses may become another arena's */
     shorten(arena, region, start, bytes);
     lock_release(&arena->lock);
-    bool gone = source_return(arena, start - pad, bytes + pad);
+    bool gone = source_return(arena, region->source, start - pad, bytes + pad);
     lock_acquire(&arena->lock);
     arena->totals.kernel_calls++;
     if (gone) {
@@ -342,7 +344,7 @@ static size_t give_back(arena_t *arena, batch_t batch, bool *failed)
     size_t bytes = (size_t)length << GRANULE_LOG2;
     char *start = granule_start(first);
     region_t *region = region_of_granule(arena, first);
-    bool cuttable = is_cuttable(arena, region, start, bytes);
+    bool cuttable = is_cuttable(region, start, bytes);
     lock_release(&arena->lock);
     if (cuttable && cut(arena, region, start, bytes)) {
         return bytes;
@@ -367,7 +369,7 @@ static batch_t next_batch(arena_t *arena, granule_t run)
 {
     uint32_t length = pagemap_tag(run)->length;
     const region_t *region = region_of_granule(arena, run);
-    if (is_cuttable(arena, region, granule_start(run + length - 1), GRANULE)) {
+    if (is_cuttable(region, granule_start(run + length - 1), GRANULE)) {
         return (batch_t){run, length > BATCH ? length - BATCH : 0, BATCH};
     }
     for (uint32_t i = 0; i < length; i++) {
@@ -410,11 +412,11 @@ static batch_t free_end(const arena_t *arena, const region_t *region, size_t sur
     uint32_t most = (uint32_t)min_size((surplus + GRANULE - 1) >> GRANULE_LOG2, BATCH);
     granule_t first = granule_of(region->start);
     granule_t last = granule_of(region->start + region->bytes - 1);
-    if (run_kind_is_free(run_kind(arena, last)) && is_cuttable(arena, region, granule_start(last), GRANULE)) {
+    if (run_kind_is_free(run_kind(arena, last)) && is_cuttable(region, granule_start(last), GRANULE)) {
         uint32_t length = pagemap_tag(last)->length;
         return (batch_t){last + 1 - length, length > most ? length - most : 0, most};
     }
-    if (run_kind_is_free(run_kind(arena, first)) && is_cuttable(arena, region, region->start, GRANULE)) {
+    if (run_kind_is_free(run_kind(arena, first)) && is_cuttable(region, region->start, GRANULE)) {
         return (batch_t){first, 0, most};
     }
     return (batch_t){.most = 0};
@@ -478,7 +480,7 @@ static void take_refused(arena_t *arena, const region_t *region, bool lives_on)
         lock_acquire(&arena->lock);
         arena->totals.mapped_bytes += region->bytes;
         lock_release(&arena->lock);
-        region_keep(arena, region->start, region->bytes);
+        region_keep(arena, region->source, region->start, region->bytes);
     }
 }
 
@@ -489,9 +491,10 @@ void region_release(arena_t *arena, region_t *last, bool lives_on)
         previous = last->previous;
         region_t region = *last;
         free_region(arena, last);
-        bool stocked = arena->source == ARENA_SOURCE_MMAP && (arena->flags & ARENA_HUGE_PAGES) == 0 &&
+        bool stocked = region.source == ARENA_SOURCE_MMAP && (arena->flags & ARENA_HUGE_PAGES) == 0 &&
                        stock_put(region.start, region.bytes);
-        if (!stocked && !source_return(arena, region.start - region.pad, region.bytes + region.pad)) {
+        if (!stocked &&
+            !source_return(arena, region.source, region.start - region.pad, region.bytes + region.pad)) {
             take_refused(arena, &region, lives_on);
         }
     }

@@ -21,7 +21,7 @@ HIDDEN void region_unreserve(arena_t *arena, size_t bytes);
 
 /* Keeps a mapping that the source would not take back, already counted as mapped: whole granules as free runs,
  * the rest as stuck. Caller holds grow. */
-HIDDEN void region_keep(arena_t *arena, void *start, size_t bytes);
+HIDDEN void region_keep(arena_t *arena, arena_source_t source, void *start, size_t bytes);
 
 /* The region of a buffer or of unaligned hook memory that holds `address`, or NULL. Caller holds the mutex. */
 HIDDEN region_t *region_by_bounds_locked(const arena_t *arena, const void *address);

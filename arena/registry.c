@@ -20,8 +20,9 @@ typedef _Atomic(arena_t *) slot_t;
 
 lock_t registry_lock = LOCK_STATIC(RANK_REGISTRY);
 
+static slot_t first_page[1 << PAGE_LOG2]; /* no system call for the first arenas */
 /* written under the lock, read with acquire without */
-static _Atomic(slot_t *) pages[PAGES];
+static _Atomic(slot_t *) pages[PAGES] = {first_page};
 /* guarded by the lock */
 static uint32_t last_index;
 static arena_t *live;

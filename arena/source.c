@@ -11,9 +11,8 @@ static os_map_options_t map_options(const arena_t *arena)
 }
 
 /* The break, padded to a granule unless it is still where we left it. */
-static bool span_from_break(arena_t *arena, size_t bytes, span_t *span)
+static bool span_from_break(size_t bytes, span_t *span)
 {
-    (void)arena;
     char *now = os_break();
     if (now == NULL || bytes > PTRDIFF_MAX - GRANULE) {
         return false;
@@ -29,7 +28,7 @@ static bool span_from_break(arena_t *arena, size_t bytes, span_t *span)
         }
         return false;
     }
-    *span = (span_t){now + pad, bytes, pad, KIND_FREE_ZERO, true};
+    *span = (span_t){now + pad, bytes, pad, ARENA_SOURCE_SBRK, KIND_FREE_ZERO, true};
     return true;
 }
 
@@ -44,26 +43,31 @@ static bool span_from_hooks(arena_t *arena, size_t bytes, span_t *span)
     }
     bool in_map =
         is_aligned(start, GRANULE) && pagemap_entry(start) == 0; /* not within another arena's block */
-    *span = (span_t){start, bytes, 0, zeroed ? KIND_FREE_ZERO : KIND_FREE_DIRTY, in_map};
+    *span = (span_t){start, bytes, 0, ARENA_SOURCE_HOOKS, zeroed ? KIND_FREE_ZERO : KIND_FREE_DIRTY, in_map};
     return true;
+}
+
+static bool span_from_mmap(arena_t *arena, size_t bytes, span_t *span)
+{
+    char *start = os_map(bytes, GRANULE, map_options(arena));
+    uint32_t kind = (arena->flags & ARENA_PREFAULT) != 0 ? KIND_FREE_DIRTY : KIND_FREE_ZERO;
+    *span = (span_t){start, bytes, 0, ARENA_SOURCE_MMAP, kind, true};
+    return start != NULL;
 }
 
 bool source_get(arena_t *arena, size_t bytes, span_t *span)
 {
     switch (arena->source) {
     case ARENA_SOURCE_SBRK:
-        return span_from_break(arena, bytes, span);
+        return span_from_break(bytes, span) || (arena->spills && span_from_mmap(arena, bytes, span));
     case ARENA_SOURCE_HOOKS:
         return span_from_hooks(arena, bytes, span);
     case ARENA_SOURCE_MMAP:
-        break;
+        return span_from_mmap(arena, bytes, span);
     case ARENA_SOURCE_BUFFER:
-        return false;
+        break;
     }
-    char *start = os_map(bytes, GRANULE, map_options(arena));
-    uint32_t kind = (arena->flags & ARENA_PREFAULT) != 0 ? KIND_FREE_DIRTY : KIND_FREE_ZERO;
-    *span = (span_t){start, bytes, 0, kind, true};
-    return start != NULL;
+    return false;
 }
 
 static bool unmap_by_hook(arena_t *arena, void *start, size_t bytes)
@@ -74,9 +78,9 @@ static bool unmap_by_hook(arena_t *arena, void *start, size_t bytes)
     return gone;
 }
 
-bool source_return(arena_t *arena, char *start, size_t bytes)
+bool source_return(arena_t *arena, arena_source_t source, char *start, size_t bytes)
 {
-    switch (arena->source) {
+    switch (source) {
     case ARENA_SOURCE_MMAP:
         return os_unmap(start, bytes);
     case ARENA_SOURCE_SBRK:

@@ -12,6 +12,7 @@
 typedef struct {
     char *start;
     size_t bytes, pad;
+    arena_source_t source;
     uint32_t kind; /* KIND_FREE_* */
     bool in_map;
 } span_t;
@@ -19,8 +20,8 @@ typedef struct {
 /* At least `bytes`, whole granules; false: there is none. */
 HIDDEN bool source_get(arena_t *arena, size_t bytes, span_t *span);
 
-/* False: the source keeps it, it is still the arena's. */
-HIDDEN bool source_return(arena_t *arena, char *start, size_t bytes);
+/* To the source that it came from. False: that does not take it, it is still the arena's. */
+HIDDEN bool source_return(arena_t *arena, arena_source_t source, char *start, size_t bytes);
 
 /* Drops the contents by madvise or the hook; false: they stay. But for hooks the mutex may be held. */
 HIDDEN bool source_drop(arena_t *arena, void *start, size_t bytes);

@@ -30,7 +30,8 @@ extern "C" {
 #define ARENA_VERSION_MINOR 1
 #define ARENA_VERSION_PATCH 0
 
-#if defined(__GNUC__)
+#if defined(ARENA_EXPORT) /* the build says: inside libarena_malloc nothing of this is exported */
+#elif defined(__GNUC__)
 #define ARENA_EXPORT __attribute__((visibility("default")))
 #else
 #define ARENA_EXPORT

@@ -6,7 +6,7 @@
  */
 #include "../arena/alloc.h"
 #include "../arena/chunk.h"
-#include "tcache.h"
+#include "hit.h"
 
 /* A request above the small classes: the class takes a bit scan. */
 static NOINLINE void *alloc_medium(arena_t *arena, size_t size)
@@ -19,18 +19,7 @@ static NOINLINE void *alloc_medium(arena_t *arena, size_t size)
     if (UNLIKELY(cache->arena != arena)) {
         return cache_alloc_miss(arena, size);
     }
-    unsigned class = sizeclass_of(size);
-    void **top = cache->top[class];
-    void *block = *top;
-    if (UNLIKELY(block == NULL)) {
-        return cache_alloc_empty(cache, class);
-    }
-    cache->top[class] = top - 1;
-    if (UNLIKELY(--cache->until_tick == 0)) {
-        return cache_alloc_tick(cache, class, block);
-    }
-    cache_leave(&thread_self);
-    return block;
+    return hit_alloc(cache, sizeclass_of(size), cache_alloc_empty, cache_alloc_tick);
 }
 
 void *arena_alloc(arena_t *arena, size_t size)
@@ -44,54 +33,26 @@ void *arena_alloc(arena_t *arena, size_t size)
     if (UNLIKELY(cache->arena != arena)) {
         return cache_alloc_miss(arena, size);
     }
-    void **top = cache->top[class];
-    void *block = *top;
-    if (UNLIKELY(block == NULL)) {
-        return cache_alloc_empty(cache, class);
-    }
-    cache->top[class] = top - 1;
-    if (UNLIKELY(--cache->until_tick == 0)) {
-        return cache_alloc_tick(cache, (unsigned)class, block);
-    }
-    cache_leave(&thread_self);
-    return block;
+    return hit_alloc(cache, class, cache_alloc_empty, cache_alloc_tick);
 }
 
-/* Puts a block of a known class into the loaded magazine. */
-INLINE void push(arena_t *arena, cache_t *cache, size_t class, void *block)
-{
-    void **top = cache->top[class];
-    if (UNLIKELY(*top == block)) { /* freed twice in a row */
-        cache_free_other(arena, block);
-        return;
-    }
-    if (UNLIKELY(magazine_top_is_full(top))) {
-        cache_free_full(cache, (unsigned)class, block);
-        return;
-    }
-    top[1] = block;
-    cache->top[class] = top + 1;
-    cache_leave(&thread_self);
-}
-
-/* A block that is not in a slab: its header tells the class, if it is a header at all. */
-static NOINLINE void free_chunk(arena_t *arena, cache_t *cache, void *block)
+void cache_free_chunk(cache_t *cache, void *block)
 {
     unsigned low = (unsigned)((uintptr_t)block & (GRANULE - 1));
     if (UNLIKELY(low == 0 || low % 8 != 0)) { /* the word before it may not be readable, or not be one */
-        cache_free_other(arena, block);
+        cache_free_other(cache->arena, block);
         return;
     }
     unsigned class = chunk_class_of(block, chunk_header(chunk_of(block)));
     if (UNLIKELY(class > CLASSES || class == 0)) {
-        cache_free_other(arena, block);
+        cache_free_other(cache->arena, block);
         return;
     }
     if (UNLIKELY(class <= SLAB_CLASSES && (cache->graduated >> class & 1) != 0)) {
         cache_free_home(cache, block);
         return;
     }
-    push(arena, cache, class, block);
+    hit_free(cache, class, block);
 }
 
 void arena_free(arena_t *arena, void *block)
@@ -106,11 +67,11 @@ void arena_free(arena_t *arena, void *block)
     uint64_t kind = entry ^ cache->tag;
     if (UNLIKELY(kind > SLAB_CLASSES)) {
         if (LIKELY(kind == KIND_CHUNKS)) {
-            free_chunk(arena, cache, block);
+            cache_free_chunk(cache, block);
             return;
         }
         cache_free_other(arena, block);
         return;
     }
-    push(arena, cache, kind, block);
+    hit_free(cache, kind, block);
 }

@@ -72,7 +72,8 @@ typedef struct {
     _Atomic(cache_t *)
         table[TABLE_SLOTS]; /* never NULL: cache_none, or a cache that this thread may use; relaxed */
     _Atomic uint32_t busy;  /* pairs with wait_until_idle in revoke.c */
-    bool gone;              /* this thread's exit has begun: no more caches */
+    bool gone;              /* no more caches: this thread's exit has begun, or its record is being made */
+    arena_t *home;          /* the arena whose cache is in slot 0 too, or NULL; see thread_settle */
     struct thread_record *record;
 } thread_t;
 
@@ -89,10 +90,16 @@ typedef struct thread_record {
 
 extern HIDDEN _Thread_local thread_t thread_self;
 
-/* The cache of no arena, in every slot that has no other. Never written. */
+/*
+ * The cache of no arena, in every slot that has no other. Never written. Its bins are the dummy and its tag
+ * is no entry's, so that who looks only into slot 0 misses, too.
+ */
 extern HIDDEN cache_t cache_none;
 
-/* Bits 3 to 7 of a handle are its slot (registry.c); slot 0 is never an arena's, so that NULL misses. */
+/*
+ * Bits 3 to 7 of a handle are its slot (registry.c). Slot 0 is never an arena's, so that NULL misses; the
+ * cache of the thread's home is there, for a caller who knows of no other arena.
+ */
 INLINE _Atomic(cache_t *) *table_slot(thread_t *thread, const arena_t *arena)
 {
     return &thread->table[((uintptr_t)arena >> 3) % TABLE_SLOTS];
@@ -109,6 +116,12 @@ INLINE cache_t *table_lookup(const arena_t *arena)
         return atomic_load_explicit(table_slot(&thread_self, arena), memory_order_relaxed);
     }
     return *(cache_t *volatile *)&thread_self.table[((uintptr_t)arena >> 3) % TABLE_SLOTS];
+}
+
+/* The cache of the calling thread's home, or cache_none. */
+INLINE cache_t *table_home(void)
+{
+    return table_lookup(NULL);
 }
 
 INLINE void cache_enter(thread_t *thread)
@@ -134,12 +147,19 @@ INLINE void cache_leave(thread_t *thread)
 /* The calling thread's cache of the arena, made if need be and put into its table; NULL: it gets none. */
 HIDDEN cache_t *thread_cache(arena_t *arena);
 
+/* Makes the arena the calling thread's home: its cache, once there is one, is in slot 0. What the thread had cached
+ * of the old home goes back there. The arena may never be destroyed. */
+HIDDEN void thread_settle(arena_t *arena);
+
 /* Slow paths; all are called inside and leave. */
 HIDDEN void *cache_alloc_empty(cache_t *cache, size_t class);
 HIDDEN void *cache_alloc_miss(arena_t *arena, size_t size);
 HIDDEN void *cache_alloc_tick(cache_t *cache, unsigned class, void *block);
 HIDDEN void cache_free_full(cache_t *cache, unsigned class, void *block);
 HIDDEN void cache_free_other(arena_t *arena, void *block);
+
+/* A block that is not in a slab: its header tells the class, if it is a header at all. Inside. */
+HIDDEN void cache_free_chunk(cache_t *cache, void *block);
 HIDDEN void cache_free_home(cache_t *cache, void *block);
 
 /* The cache's mutex is held, and it is the caller's own or stopped. */

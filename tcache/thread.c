@@ -16,7 +16,10 @@
 
 enum { CACHES_MAX = 256, RETIRED_MAX = 64, RETIRED_SPARES = 4 };
 
-cache_t cache_none = {.arena = (arena_t *)1}; /* NULL is no arena's handle, and neither is this */
+/* NULL is no arena's handle, and neither is 1. */
+cache_t cache_none = {.arena = (arena_t *)1,
+                      .tag = UINT64_MAX,
+                      .top = {[0 ... CLASSES] = &magazine_dummy.slot[MAGAZINE_SLOTS]}};
 
 _Thread_local thread_t thread_self = {.table = {[0 ... TABLE_SLOTS - 1] = &cache_none}};
 
@@ -57,7 +60,10 @@ static bool register_self_locked(thread_t *self)
         return false;
     }
     thread_record_t *record = meta_calloc(sizeof *record);
-    if (record == NULL || pthread_setspecific(exit_key, record) != 0) {
+    self->gone = true; /* the C library may allocate here, by us, and must not come back to this */
+    bool known = record != NULL && pthread_setspecific(exit_key, record) == 0;
+    self->gone = false;
+    if (!known) {
         meta_free(record);
         return false;
     }
@@ -91,12 +97,17 @@ void threads_unlink_cache_locked(cache_t *cache)
     cache->arena->cache_count--;
 }
 
-void threads_evict(const cache_t *cache)
+static void evict_from(_Atomic(cache_t *) *slot, const cache_t *cache)
 {
-    _Atomic(cache_t *) *slot = table_slot(cache->thread->thread, cache->arena);
     if (atomic_load_explicit(slot, memory_order_relaxed) == cache) {
         atomic_store_explicit(slot, &cache_none, memory_order_relaxed);
     }
+}
+
+void threads_evict(const cache_t *cache)
+{
+    evict_from(table_slot(cache->thread->thread, cache->arena), cache);
+    evict_from(table_slot(cache->thread->thread, NULL), cache);
 }
 
 /*
@@ -204,6 +215,15 @@ static cache_t *create_locked(thread_record_t *record, arena_t *arena)
     return cache;
 }
 
+static cache_t *find_locked(const thread_record_t *record, const arena_t *arena)
+{
+    cache_t *cache = record->hash[bucket_of(arena)];
+    while (cache != NULL && cache->arena != arena) {
+        cache = cache->next_in_hash;
+    }
+    return cache;
+}
+
 cache_t *thread_cache(arena_t *arena)
 {
     thread_t *self = &thread_self;
@@ -211,30 +231,56 @@ cache_t *thread_cache(arena_t *arena)
     if (cache->arena == arena) {
         return cache; /* its own, and the arena is in use: it cannot go away */
     }
-    if (!atomic_load_explicit(&arena->alive, memory_order_relaxed)) {
+    if (self->gone || !atomic_load_explicit(&arena->alive, memory_order_relaxed)) {
         return NULL;
     }
     cache = NULL;
     lock_acquire(&registry_lock);
     if (register_self_locked(self)) {
-        cache = self->record->hash[bucket_of(arena)];
-        while (cache != NULL && cache->arena != arena) {
-            cache = cache->next_in_hash;
-        }
+        cache = find_locked(self->record, arena);
         cache = cache != NULL ? cache : create_locked(self->record, arena);
     }
     if (cache != NULL) { /* no revoker is at it: it would hold the registry lock */
         atomic_store_explicit(table_slot(self, arena), cache, memory_order_relaxed);
+        if (self->home == arena) {
+            atomic_store_explicit(table_slot(self, NULL), cache, memory_order_relaxed);
+        }
     }
     lock_release(&registry_lock);
     return cache;
 }
 
+void thread_settle(arena_t *arena)
+{
+    thread_t *self = &thread_self;
+    arena_t *old = self->home;
+    self->home = arena;
+    lock_acquire(&registry_lock);
+    if (self->record != NULL && old != arena) {
+        cache_t *left = old == NULL ? NULL : find_locked(self->record, old);
+        if (left != NULL) {
+            give_up_cache_locked(left);
+        }
+        cache_t *cache = find_locked(self->record, arena);
+        if (cache != NULL) {
+            atomic_store_explicit(table_slot(self, NULL), cache, memory_order_relaxed);
+        }
+    }
+    lock_release(&registry_lock);
+}
+
+/* Releases the registry lock for moments: too much free memory goes back to the kernel, or to hooks. */
 static void give_up_all_locked(thread_record_t *record)
 {
     for (unsigned bucket = 0; bucket < CACHE_HASH; bucket++) {
         while (record->hash[bucket] != NULL) {
+            arena_t *arena = record->hash[bucket]->arena;
             give_up_cache_locked(record->hash[bucket]);
+            arena->pins++;
+            lock_release(&registry_lock);
+            alloc_settle(arena);
+            lock_acquire(&registry_lock);
+            arena->pins--;
         }
     }
 }

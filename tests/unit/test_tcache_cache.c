@@ -53,6 +53,47 @@ static bool is_chunk(const void *block)
     return (pagemap_entry(block) ^ arena->tag) == KIND_CHUNKS;
 }
 
+/* --- the home --- */
+
+/* For ever, as a home must be; the other is settled in last, so that no test of another arena meets it. */
+static void the_cache_of_the_home_is_in_slot_0_until_it_is_taken_away(void **state)
+{
+    (void)state;
+    arena_t *home = arena_create(NULL);
+    arena_t *other = arena_create(NULL);
+    assert_ptr_equal(table_home(), &cache_none);
+    thread_settle(home);
+    assert_ptr_equal(table_home(), &cache_none);
+    arena_free(home, arena_alloc(home, 100));
+    cache_t *cache = table_home();
+    assert_ptr_equal(cache->arena, home);
+    assert_ptr_equal(cache, table_lookup(home));
+    arena_free(other, arena_alloc(other, 100));
+    assert_ptr_equal(table_home(), cache);
+    arena_trim(home, 0);
+    assert_ptr_equal(table_home(), &cache_none);
+    arena_free(home, arena_alloc(home, 100));
+    assert_ptr_equal(table_home(), cache);
+
+    arena_stats_t stats;
+    thread_settle(other);
+    arena_stats(home, &stats, sizeof stats);
+    assert_int_equal(stats.caches, 0);
+    assert_int_equal(stats.cached_blocks, 0);
+    assert_ptr_equal(table_home()->arena, other); /* it had a cache of that before */
+    assert_int_equal(arena_check(home) + arena_check(other), 0);
+}
+
+static void no_cache_at_all_is_empty_full_and_of_no_tag(void **state)
+{
+    (void)state;
+    for (unsigned class = 0; class <= CLASSES; class ++) {
+        assert_null(*cache_none.top[class]);
+        assert_true(magazine_top_is_full(cache_none.top[class]));
+    }
+    assert_true((UINT32_MAX ^ cache_none.tag) > UINT32_MAX && (0 ^ cache_none.tag) > UINT32_MAX);
+}
+
 /* --- the first use, and pieces --- */
 
 static void the_first_use_makes_a_cache_and_puts_it_into_the_table(void **state)
@@ -548,6 +589,8 @@ int main(void)
         in_arena(a_threads_cache_goes_with_it_and_its_blocks_stay),
         in_arena(one_thread_alone_has_no_depot),
         in_arena(what_another_thread_frees_comes_back_by_the_depot),
+        cmocka_unit_test(no_cache_at_all_is_empty_full_and_of_no_tag),
+        cmocka_unit_test(the_cache_of_the_home_is_in_slot_0_until_it_is_taken_away),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

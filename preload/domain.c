@@ -1,0 +1,153 @@
+/* domain.c: see domain.h. Arenas are published by compare-and-swap, so that no lock of ours is in a fork's way. */
+#include "domain.h"
+
+#include "../arena/os.h"
+#include "../arena/registry.h"
+#include "../tcache/tcache.h"
+#include "settings.h"
+
+#include <errno.h>
+#include <sched.h>
+
+enum {
+    ARENAS_MAX = 64,
+    WAITS_TO_MOVE = TICK_ALLOCATIONS / 64 /* between two ticks, which then cost less than the waiting */
+};
+
+/* Stored once, with release; read with acquire. */
+static _Atomic(arena_t *) arenas[ARENAS_MAX];
+/* relaxed: which arena the next new thread gets */
+static _Atomic unsigned next_thread;
+/* relaxed: the waits of each arena that a tick has seen */
+static _Atomic uint64_t waits_seen[ARENAS_MAX];
+
+arena_t *domain_arena(unsigned i)
+{
+    return i < ARENAS_MAX ? atomic_load_explicit(&arenas[i], memory_order_acquire) : NULL;
+}
+
+static unsigned count_arenas(void)
+{
+    unsigned count = 0;
+    while (domain_arena(count) != NULL) {
+        count++;
+    }
+    return count;
+}
+
+static arena_options_t options_of(unsigned i)
+{
+    unsigned flags = (settings.checked ? ARENA_CHECKED : 0) | (settings.no_cache ? ARENA_NO_CACHE : 0) |
+                     (settings.no_slabs ? ARENA_NO_SLABS : 0) | (settings.huge_pages ? ARENA_HUGE_PAGES : 0);
+    return (arena_options_t){.name = "malloc",
+                             .source = i == 0 ? ARENA_SOURCE_SBRK : ARENA_SOURCE_MMAP,
+                             .fit = settings.fit,
+                             .flags = flags,
+                             .limit_bytes = settings.limit_bytes,
+                             .trim_threshold_bytes = settings.trim_threshold_bytes,
+                             .purge_delay_ms = (unsigned)settings.purge_delay_ms};
+}
+
+/* The i-th, made if need be. Two threads may make it at once; one of both then gives its own up. */
+static arena_t *make(unsigned i)
+{
+    arena_options_t options = options_of(i);
+    arena_t *made = arena_create(&options);
+    if (made == NULL && errno == EBUSY) { /* another thread, in this moment, made the one with the break */
+        options.source = ARENA_SOURCE_MMAP;
+        made = arena_create(&options);
+    }
+    if (made == NULL) {
+        return NULL;
+    }
+    made->spills = true;
+    arena_t *there = NULL;
+    if (!atomic_compare_exchange_strong(&arenas[i], &there, made)) {
+        arena_destroy(made);
+        return there;
+    }
+    return made;
+}
+
+/* An exact limit is one arena's. */
+static unsigned most_arenas(void)
+{
+    cpu_set_t cpus;
+    size_t most = settings.limit_bytes != 0 ? 1 : settings.arenas;
+    if (most == 0) {
+        most = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? (size_t)CPU_COUNT(&cpus) : 1;
+    }
+    return (unsigned)min_size(most, ARENAS_MAX);
+}
+
+/*
+ * The process's first arena. What the C library allocates on the way (for a fork handler beyond its static
+ * ones) fails instead of waiting for itself.
+ */
+static arena_t *first(void)
+{
+    static _Thread_local bool making;
+    int saved = errno;
+    arena_t *arena = NULL;
+    if (!making) {
+        making = true;
+        settings_read();
+        if (!settings.membarrier) {
+            os_barrier_forbid();
+        }
+        arena = make(0);
+        making = false;
+    }
+    errno = arena == NULL ? ENOMEM : saved;
+    return arena;
+}
+
+arena_t *domain_home(void)
+{
+    arena_t *home = thread_self.home;
+    if (home == NULL) {
+        unsigned count = count_arenas();
+        unsigned turn = atomic_fetch_add_explicit(&next_thread, 1, memory_order_relaxed);
+        home = count == 0 ? first() : domain_arena(turn % count);
+        thread_self.home = home;
+    }
+    return home;
+}
+
+arena_t *domain_owner(const void *block)
+{
+    uint32_t entry = pagemap_entry(block);
+    return entry == 0 ? NULL : registry_arena(entry >> 8);
+}
+
+static uint64_t waits_of(arena_t *arena)
+{
+    lock_acquire(&arena->lock);
+    uint64_t waits = arena->lock.waits;
+    lock_release(&arena->lock);
+    return waits;
+}
+
+void domain_look(void)
+{
+    unsigned count = count_arenas();
+    unsigned own = 0;
+    while (own < count && domain_arena(own) != thread_self.home) {
+        own++;
+    }
+    if (own == count) {
+        return;
+    }
+    uint64_t waits = waits_of(thread_self.home);
+    uint64_t seen = atomic_exchange_explicit(&waits_seen[own], waits, memory_order_relaxed);
+    if (waits - seen < WAITS_TO_MOVE || waits < seen) {
+        return;
+    }
+    int saved = errno;
+    unsigned next = own + 1;
+    arena_t *other = next < count ? domain_arena(next) : next < most_arenas() ? make(next) : domain_arena(0);
+    errno = saved;
+    if (other != NULL && other != thread_self.home) {
+        thread_settle(other);
+    }
+}

@@ -1,0 +1,26 @@
+/*
+ * domain.h: the arenas behind malloc's names. The first takes the break, and mappings where the break cannot
+ * move; others are added, up to one a CPU, when threads are seen to wait for the mutex, and threads then
+ * spread over them. A block always goes home to the arena that it came from; arenas are never destroyed.
+ *
+ * A thread allocates from one arena, its home, whose cache is in slot 0 of its table (tcache.h). What it frees of
+ * another arena goes through a second cache, as in any program with several arenas.
+ */
+#ifndef ARENA_DOMAIN_H
+#define ARENA_DOMAIN_H
+
+#include "../arena/heap.h"
+
+/* The calling thread's home, chosen at the first call; the first of all reads the settings. NULL: no memory. */
+HIDDEN arena_t *domain_home(void);
+
+/* Whose a block is, or NULL. Any address. */
+HIDDEN arena_t *domain_owner(const void *block);
+
+/* The i-th arena, or NULL; there are no gaps. */
+HIDDEN arena_t *domain_arena(unsigned i);
+
+/* To be called now and then by a thread that allocates: leaves a home whose mutex is often taken. */
+HIDDEN void domain_look(void);
+
+#endif

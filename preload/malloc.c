@@ -1,0 +1,256 @@
+/*
+ * malloc.c: the C library's allocation functions, by glibc's contracts, over the domain's arenas.
+ *
+ * A hit is as in tcache/fast.c, but for the look-up: the cache of the thread's home is in slot 0, and where there
+ * is none cache_none stands, whose bins are empty and whose tag matches nothing. So the first call
+ * of a thread takes the miss that is there anyway. Every block is aligned to 16: the class of 8 is not used.
+ */
+#include "../arena/alloc.h"
+#include "../arena/os.h"
+#include "../tcache/hit.h"
+#include "domain.h"
+#include "names.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { LEAST = 16, LEAST_CLASS = 2 };
+
+/* Inside; leaves. The thread has no cache of a home yet, or not any more. */
+static NOINLINE void *alloc_homeless(size_t request)
+{
+    cache_leave(&thread_self);
+    arena_t *home = domain_home();
+    return home == NULL ? NULL : arena_alloc(home, request);
+}
+
+static NOINLINE void *malloc_empty(cache_t *cache, size_t class)
+{
+    return cache != &cache_none ? cache_alloc_empty(cache, class) : alloc_homeless(sizeclass_bytes[class]);
+}
+
+static NOINLINE void *malloc_tick(cache_t *cache, unsigned class, void *block)
+{
+    block = cache_alloc_tick(cache, class, block);
+    domain_look();
+    return block;
+}
+
+/* A request that the small table does not serve. */
+static NOINLINE void *malloc_other(size_t request)
+{
+    if (UNLIKELY(request > CLASS_MAX)) {
+        arena_t *home = domain_home();
+        return home == NULL ? NULL : alloc_public(home, request);
+    }
+    size_t class = request <= LEAST ? LEAST_CLASS : sizeclass_of(request);
+    cache_enter(&thread_self);
+    return hit_alloc(table_home(), class, malloc_empty, malloc_tick);
+}
+
+void *malloc(size_t request)
+{
+    /* One comparison for both ends: 8 and less would be class 1. */
+    if (UNLIKELY(request - 9 > SLAB_MAX - 9)) {
+        return malloc_other(request);
+    }
+    size_t class = sizeclass_small[request];
+    cache_enter(&thread_self);
+    return hit_alloc(table_home(), class, malloc_empty, malloc_tick);
+}
+
+/* Inside; leaves. NULL, a block of another arena, or no block. */
+static NOINLINE void free_other(void *block)
+{
+    cache_leave(&thread_self);
+    if (block == NULL) {
+        return;
+    }
+    arena_t *owner = domain_owner(block);
+    owner = owner != NULL ? owner : domain_home();
+    if (owner != NULL) {
+        arena_free(owner, block); /* which reports what is not its own */
+    }
+}
+
+void free(void *block)
+{
+    uint32_t entry = pagemap_entry(block);
+    cache_enter(&thread_self);
+    cache_t *cache = table_home();
+    uint64_t kind = entry ^ cache->tag;
+    if (UNLIKELY(kind > SLAB_CLASSES)) {
+        if (LIKELY(kind == KIND_CHUNKS)) {
+            cache_free_chunk(cache, block);
+            return;
+        }
+        free_other(block);
+        return;
+    }
+    hit_free(cache, kind, block);
+}
+
+/* The arena to ask about a block that somebody passed us: its own, or one that will report it. */
+static arena_t *arena_to_ask(const void *block)
+{
+    arena_t *owner = domain_owner(block);
+    return owner != NULL ? owner : domain_home();
+}
+
+static void *fail(int error)
+{
+    errno = error;
+    return NULL;
+}
+
+void *calloc(size_t count, size_t size)
+{
+    size_t bytes;
+    if (UNLIKELY(multiply_overflows(count, size, &bytes))) {
+        return fail(ENOMEM);
+    }
+    if (UNLIKELY(bytes > CLASS_MAX)) {
+        arena_t *home = domain_home();
+        return home == NULL ? NULL : arena_calloc(home, 1, bytes);
+    }
+    void *block = malloc(bytes);
+    return block == NULL ? NULL : memset(block, 0, bytes);
+}
+
+void *realloc(void *block, size_t request)
+{
+    if (block == NULL) {
+        return malloc(request);
+    }
+    if (request == 0) {
+        free(block);
+        return NULL;
+    }
+    arena_t *owner = arena_to_ask(block);
+    return owner == NULL ? NULL : arena_realloc(owner, block, max_size(request, LEAST));
+}
+
+void *reallocarray(void *block, size_t count, size_t size)
+{
+    size_t bytes;
+    return multiply_overflows(count, size, &bytes) ? fail(ENOMEM) : realloc(block, bytes);
+}
+
+/* The alignment is a power of two. */
+static void *alloc_aligned(size_t alignment, size_t request)
+{
+    if (alignment <= LEAST) {
+        return malloc(request);
+    }
+    arena_t *home = domain_home();
+    return home == NULL ? NULL : arena_aligned_alloc(home, alignment, request);
+}
+
+/* glibc rounds a bad alignment up to a power of two. */
+void *memalign(size_t alignment, size_t request)
+{
+    if (alignment > SIZE_MAX / 2 + 1) {
+        return fail(EINVAL);
+    }
+    return alloc_aligned(alignment <= LEAST ? LEAST : (size_t)1 << (floor_log2(alignment - 1) + 1), request);
+}
+
+void *aligned_alloc(size_t alignment, size_t request)
+{
+    return memalign(alignment, request);
+}
+
+int posix_memalign(void **result, size_t alignment, size_t request)
+{
+    if (alignment % sizeof(void *) != 0 || !is_power_of_two(alignment)) {
+        return EINVAL;
+    }
+    int saved = errno;
+    void *block = alloc_aligned(alignment, request);
+    errno = saved;
+    if (block == NULL) {
+        return ENOMEM;
+    }
+    *result = block;
+    return 0;
+}
+
+void *valloc(size_t request)
+{
+    return alloc_aligned(os_page_bytes(), request);
+}
+
+void *pvalloc(size_t request)
+{
+    size_t page = os_page_bytes();
+    if (request > SIZE_MAX - page) {
+        return fail(ENOMEM);
+    }
+    return alloc_aligned(page, align_up(max_size(request, 1), page));
+}
+
+size_t malloc_usable_size(void *block)
+{
+    arena_t *owner = block == NULL ? NULL : arena_to_ask(block);
+    return owner == NULL ? 0 : arena_usable_size(owner, block);
+}
+
+void cfree(void *block)
+{
+    free(block);
+}
+
+/* C23: `size` as it was asked for. What the block cannot have been is reported. */
+void free_sized(void *block, size_t size)
+{
+    arena_t *owner = block == NULL ? NULL : arena_to_ask(block);
+    if (owner != NULL) {
+        arena_free_sized(owner, block, size);
+    }
+}
+
+void free_aligned_sized(void *block, size_t alignment, size_t size)
+{
+    (void)alignment;
+    free_sized(block, size);
+}
+
+void *__libc_malloc(size_t request)
+{
+    return malloc(request);
+}
+
+void __libc_free(void *block)
+{
+    free(block);
+}
+
+void *__libc_calloc(size_t count, size_t size)
+{
+    return calloc(count, size);
+}
+
+void *__libc_realloc(void *block, size_t request)
+{
+    return realloc(block, request);
+}
+
+void *__libc_memalign(size_t alignment, size_t request)
+{
+    return memalign(alignment, request);
+}
+
+void *__libc_valloc(size_t request)
+{
+    return valloc(request);
+}
+
+void *__libc_pvalloc(size_t request)
+{
+    return pvalloc(request);
+}
+
+int __posix_memalign(void **result, size_t alignment, size_t request)
+{
+    return posix_memalign(result, alignment, request);
+}

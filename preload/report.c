@@ -1,0 +1,109 @@
+/*
+ * report.c: ARENA_STATS and ARENA_CHECK, when the program exits. Formats into a buffer on the stack: the
+ * program may have closed stdio, or be out of memory.
+ */
+#include "report.h"
+
+#include "../arena/util.h"
+#include "domain.h"
+#include "settings.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+typedef struct {
+    const char *name;
+    size_t offset;
+} figure_t;
+
+#define FIGURE(name)                         \
+    {                                        \
+#name, offsetof(arena_stats_t, name) \
+    }
+
+/* All of arena_stats_t, 8 bytes each. */
+static const figure_t figures[] = {
+    FIGURE(mapped_bytes),   FIGURE(live_bytes),     FIGURE(cached_bytes),
+    FIGURE(free_bytes),     FIGURE(metadata_bytes), FIGURE(peak_mapped_bytes),
+    FIGURE(resident_bytes), FIGURE(purged_bytes),   FIGURE(allocations),
+    FIGURE(frees),          FIGURE(kernel_calls),   FIGURE(lock_waits),
+    FIGURE(live_blocks),    FIGURE(cached_blocks),  FIGURE(regions),
+    FIGURE(slabs),          FIGURE(large_blocks),   FIGURE(arenas),
+    FIGURE(caches),         FIGURE(skipped_caches), FIGURE(process_metadata_bytes),
+    FIGURE(stock_bytes),
+};
+enum { FIGURES = sizeof figures / sizeof figures[0] };
+
+_Static_assert(FIGURES * sizeof(uint64_t) == sizeof(arena_stats_t), "a figure is missing");
+
+static void write_all(int fd, const char *text, size_t bytes)
+{
+    while (bytes != 0) {
+        ssize_t done = write(fd, text, bytes);
+        if (done <= 0) {
+            return;
+        }
+        text += done;
+        bytes -= (size_t)done;
+    }
+}
+
+void report_stats(int fd, bool json)
+{
+    char text[2048];
+    size_t used = 0;
+    arena_stats_t stats;
+    arena_stats(NULL, &stats, sizeof stats);
+    used += (size_t)snprintf(text, sizeof text, json ? "{\"pid\": %d" : "libarena: process %d\n", getpid());
+    for (size_t i = 0; i < FIGURES; i++) {
+        uint64_t value = *(const uint64_t *)(const void *)((const char *)&stats + figures[i].offset);
+        used += (size_t)snprintf(text + used, sizeof text - used, json ? ", \"%s\": %llu" : "%24s %20llu\n",
+                                 figures[i].name, (unsigned long long)value);
+    }
+    used += (size_t)snprintf(text + used, sizeof text - used, json ? "}\n" : "");
+    write_all(fd, text, used);
+}
+
+static void report_to_file(void)
+{
+    static const char message[] = "libarena: ARENA_STATS_FILE: cannot be opened\n";
+    int fd = settings.stats_file == NULL
+                 ? settings_report_fd()
+                 : open(settings.stats_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (fd < 0) {
+        write_all(settings_report_fd(), message, sizeof message - 1);
+        return;
+    }
+    report_stats(fd, settings.stats == STATS_JSON);
+    if (settings.stats_file != NULL) {
+        close(fd);
+    }
+}
+
+/* Each broken invariant has been reported in its line. */
+static void check_all(void)
+{
+    int broken = 0;
+    for (unsigned i = 0; domain_arena(i) != NULL; i++) {
+        broken += arena_check(domain_arena(i));
+    }
+    if (broken != 0) {
+        abort();
+    }
+}
+
+/* Other threads may go on allocating meanwhile. */
+__attribute__((destructor)) static void at_exit(void)
+{
+    if (domain_arena(0) == NULL) {
+        return;
+    }
+    if (settings.stats != STATS_NONE) {
+        report_to_file();
+    }
+    if (settings.check) {
+        check_all();
+    }
+}

@@ -1,0 +1,47 @@
+/*
+ * hit.h: the two fast paths, once the thread's cache is found: a block out of the loaded magazine, and a block
+ * into it. fast.c and preload/malloc.c differ in how they find the cache, and in where a miss goes.
+ *
+ * All run inside and leave, or tail-call a slow path that leaves. Nothing here may push registers.
+ */
+#ifndef ARENA_HIT_H
+#define ARENA_HIT_H
+
+#include "tcache.h"
+
+/* The slow paths of an allocation; both are called inside and leave. */
+typedef void *alloc_empty_fn(cache_t *cache, size_t class);
+typedef void *alloc_tick_fn(cache_t *cache, unsigned class, void *block);
+
+INLINE void *hit_alloc(cache_t *cache, size_t class, alloc_empty_fn *empty, alloc_tick_fn *tick)
+{
+    void **top = cache->top[class];
+    void *block = *top;
+    if (UNLIKELY(block == NULL)) {
+        return empty(cache, class);
+    }
+    cache->top[class] = top - 1;
+    if (UNLIKELY(--cache->until_tick == 0)) {
+        return tick(cache, (unsigned)class, block);
+    }
+    cache_leave(&thread_self);
+    return block;
+}
+
+INLINE void hit_free(cache_t *cache, size_t class, void *block)
+{
+    void **top = cache->top[class];
+    if (UNLIKELY(*top == block)) { /* freed twice in a row */
+        cache_free_other(cache->arena, block);
+        return;
+    }
+    if (UNLIKELY(magazine_top_is_full(top))) {
+        cache_free_full(cache, (unsigned)class, block);
+        return;
+    }
+    top[1] = block;
+    cache->top[class] = top + 1;
+    cache_leave(&thread_self);
+}
+
+#endif
