@@ -1,5 +1,5 @@
 /*
- * bench.c: the command line of every row program, and what bench.h declares. Usage:
+ * bench.c: the command line of every row program, and what bench.h declares beside process.c. Usage:
  *
  *     PROGRAM --list                                       the rows: name, unit, description
  *     PROGRAM --whose                                      the file that malloc comes from
@@ -10,26 +10,15 @@
  */
 #include "bench.h"
 
-#include <dlfcn.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
-#include <unistd.h>
 
 enum { THREADS_MAX = 256, PAGE = 4096, PAGE_SLOTS = 1 << 17 };
 
 uint16_t bench_mixed[MIXED_SIZES];
-
-void bench_fail(const char *what)
-{
-    fprintf(stderr, "bench: failed: %s\n", what);
-    exit(1);
-}
 
 void bench_unsupported(const run_t *run, const char *why)
 {
@@ -43,63 +32,9 @@ void bench_report(const run_t *run, const char *figure, double value)
     fflush(stdout);
 }
 
-uint64_t bench_now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
-
-void bench_sleep_ms(unsigned ms)
-{
-    struct timespec left = {ms / 1000, (long)(ms % 1000) * 1000000};
-    while (nanosleep(&left, &left) != 0 && errno == EINTR)
-        continue;
-}
-
-void *bench_table(size_t bytes)
-{
-    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE;
-    void *table = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
-    bench_require(table != MAP_FAILED, "mmap of a table");
-    return table;
-}
-
-/* The number behind `key` in a file of /proc/self, in bytes; all its figures are in KiB. */
-static size_t proc_bytes(const char *path, const char *const *keys)
-{
-    char text[4096];
-    size_t sum = 0;
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    bench_require(file >= 0, path);
-    ssize_t length = read(file, text, sizeof text - 1);
-    close(file);
-    bench_require(length > 0, path);
-    text[length] = '\0';
-    for (; *keys != NULL; keys++) {
-        const char *line = strstr(text, *keys);
-        bench_require(line != NULL, *keys);
-        sum += strtoul(line + strlen(*keys), NULL, 10);
-    }
-    return sum * 1024;
-}
-
-size_t bench_resident_bytes(void)
-{
-    static const char *const keys[] = {"\nRss:", NULL};
-    return proc_bytes("/proc/self/smaps_rollup", keys);
-}
-
-size_t bench_private_bytes(void)
-{
-    static const char *const keys[] = {"\nPrivate_Clean:", "\nPrivate_Dirty:", NULL};
-    return proc_bytes("/proc/self/smaps_rollup", keys);
-}
-
 static void report_peak(const run_t *run)
 {
-    static const char *const keys[] = {"\nVmHWM:", NULL};
-    bench_report(run, "peak_mb", (double)proc_bytes("/proc/self/status", keys) / 1e6);
+    bench_report(run, "peak_mb", (double)bench_peak_bytes() / 1e6);
 }
 
 /* A hash set of page numbers, since the library's own sort may allocate. */
@@ -227,21 +162,12 @@ static int list_rows(void)
     return 0;
 }
 
-/* A library that could not be preloaded, or does not say malloc, must not pass for one. */
-static int print_whose(void)
-{
-    Dl_info info;
-    bench_require(dladdr(dlsym(RTLD_DEFAULT, "malloc"), &info) != 0, "dladdr of malloc");
-    puts(info.dli_fname);
-    return 0;
-}
-
 int main(int argc, char **argv)
 {
     if (argc == 2 && strcmp(argv[1], "--list") == 0)
         return list_rows();
     if (argc == 2 && strcmp(argv[1], "--whose") == 0)
-        return print_whose();
+        return bench_print_whose();
     if (argc < 2) {
         fputs("usage: --list | --whose | ROW [--iterations N] [--scale N] [--threads N]\n", stderr);
         return 2;

@@ -78,12 +78,27 @@ static inline void bench_require(bool truth, const char *what)
 /* Zeroed, resident memory straight from the kernel. */
 void *bench_table(size_t bytes);
 
+/* The same, but not resident yet. */
+void *bench_space(size_t bytes);
+
 void bench_sleep_ms(unsigned ms);
 uint64_t bench_now_ns(void);
 
-/* Resident, and private resident, bytes of this process: exact, from smaps_rollup. */
-size_t bench_resident_bytes(void);
-size_t bench_private_bytes(void);
+/* Resident bytes of this process: exact, from smaps_rollup. */
+typedef struct {
+    size_t all;
+    size_t private;   /* mapped by no other process */
+    size_t anonymous; /* of no file: not the pages of programs and libraries */
+} residence_t;
+
+residence_t bench_residence(void);
+size_t bench_resident_bytes(void); /* all */
+
+/* The most that was ever resident, as the kernel counts it: up to some pages off. */
+size_t bench_peak_bytes(void);
+
+/* Prints the file that malloc comes from, and returns 0. */
+int bench_print_whose(void);
 
 /* Bytes of the pages that hold a part of the `count` blocks of at least 1 byte each. */
 size_t bench_page_bytes(void *const *blocks, const uint16_t *sizes, size_t count);

@@ -21,9 +21,9 @@ static void report_time(const run_t *run, double elapsed_ns)
 /* A process that has done no work but to start. */
 static void row_idle(const run_t *run)
 {
-    size_t resident = bench_resident_bytes(), private_part = bench_private_bytes();
-    bench_report(run, "mib", (double)resident / MIB);
-    bench_report(run, "private_mib", (double)private_part / MIB);
+    residence_t now = bench_residence();
+    bench_report(run, "mib", (double)now.all / MIB);
+    bench_report(run, "private_mib", (double)now.private / MIB);
 }
 
 static void calloc_loop(size_t request, size_t times)
