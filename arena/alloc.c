@@ -4,6 +4,7 @@
 #include "cachehook.h"
 #include "carve.h"
 #include "large.h"
+#include "names.h"
 #include "os.h"
 #include "region.h"
 #include "run.h"
@@ -307,6 +308,7 @@ static misuse_t put_locked(arena_t *arena, void *block)
 {
     uint32_t entry = entry_locked(arena, block);
     uint32_t kind = entry ^ arena->tag;
+    names_forget_locked(arena, block);
     if (kind <= SLAB_CLASSES) {
         return slab_put_locked(arena, block);
     }
@@ -350,8 +352,8 @@ void alloc_unlock(arena_t *arena)
     }
 }
 
-/* What the header alone said of `block` is refined by going over the heap: this is the end anyway. */
-_Noreturn static void report(arena_t *arena, const void *block, misuse_t wrong)
+/* By going over the heap: this is the end anyway. */
+void alloc_report(arena_t *arena, const void *block, misuse_t wrong)
 {
     if (wrong == MISUSE_INTERIOR || wrong == MISUSE_BROKEN_HEADER) {
         lock_acquire(&arena->lock);
@@ -376,7 +378,7 @@ void alloc_free(arena_t *arena, void *block)
         alloc_unlock(arena);
     }
     if (UNLIKELY(wrong != MISUSE_NONE)) {
-        report(arena, block, wrong);
+        alloc_report(arena, block, wrong);
     }
 }
 
@@ -442,7 +444,7 @@ size_t alloc_usable(arena_t *arena, const void *block)
         lock_release(&arena->lock);
     }
     if (UNLIKELY(wrong != MISUSE_NONE)) {
-        report(arena, block, wrong);
+        alloc_report(arena, block, wrong);
     }
     return usable;
 }

@@ -4,6 +4,7 @@
  */
 #include "alloc.h"
 #include "large.h"
+#include "names.h"
 #include "sizeclass.h"
 
 #include <errno.h>
@@ -33,6 +34,11 @@ static void *move_block(arena_t *arena, void *block, size_t usable, size_t size)
         return NULL;
     }
     memcpy(moved, block, min_size(usable, size));
+    if (names_of(arena) != NULL) {
+        lock_acquire(&arena->lock);
+        names_move_locked(arena, block, moved);
+        lock_release(&arena->lock);
+    }
     arena_free(arena, block);
     return moved;
 }

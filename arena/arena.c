@@ -10,6 +10,7 @@
 #include "carve.h"
 #include "fork.h"
 #include "large.h"
+#include "names.h"
 #include "os.h"
 #include "region.h"
 #include "registry.h"
@@ -100,6 +101,7 @@ static void configure(arena_t *arena, const arena_options_t *options)
     arena->purge_failed = false;
     arena->dirty_since_ms = 0;
     arena->failed_at_ms = 0;
+    atomic_store_explicit(&arena->names, NULL, memory_order_relaxed);
 }
 
 /* Forgets every chunk, run and slab; what they lay in is gone or about to be added anew. */
@@ -212,7 +214,9 @@ static void empty(arena_t *arena, bool keep_first)
     clear_heap(arena);
     region_reuse_kept_locked(arena);
     arena->large_threshold = LARGE_MIN_BYTES;
+    names_t *names = names_detach_locked(arena);
     lock_release(&arena->lock);
+    names_release(names);
     large_release(arena, larges, keep_first);
     region_release(arena, regions, keep_first);
     alloc_adopt_raw(arena);
@@ -230,6 +234,7 @@ void arena_destroy(arena_t *arena)
     cachehook_forget(arena, false);
     lock_release(&registry_lock);
     if (arena->in_buffer) {
+        names_release(names_detach_locked(arena));
         return;
     }
     empty(arena, false);
@@ -246,7 +251,9 @@ static void reset_buffer(arena_t *arena)
     arena->totals = (totals_t){.mapped_bytes = bytes, .peak_mapped_bytes = bytes, .allocations = allocations};
     clear_heap(arena);
     format_buffer(arena, arena->buffer_start);
+    names_t *names = names_detach_locked(arena);
     lock_release(&arena->lock);
+    names_release(names);
 }
 
 void arena_reset(arena_t *arena)

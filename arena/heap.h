@@ -17,6 +17,7 @@ struct large;
 struct cache;
 struct depot;
 struct tiny;
+struct names;
 
 /* Bins of free chunks: level (power of two), then steps; a bitmap for each. See bin.h. */
 typedef struct {
@@ -135,7 +136,8 @@ struct arena {
     struct chunk *deferred;  /* freed beside an open piece, to be merged later */
     uint64_t dirty_since_ms; /* last time the dirty bytes were cut down */
     totals_t totals;
-    struct tiny *tiny; /* slabs of a buffer, in it; NULL: it is too small for them */
+    struct tiny *tiny;             /* slabs of a buffer, in it; NULL: it is too small for them */
+    _Atomic(struct names *) names; /* of blocks; NULL: none yet. Relaxed, see names_of */
 };
 
 #endif

@@ -2,6 +2,7 @@
 #include "large.h"
 
 #include "meta.h"
+#include "names.h"
 #include "os.h"
 #include "region.h"
 
@@ -110,8 +111,7 @@ void *large_alloc(arena_t *arena, size_t request, size_t alignment, bool *zero)
     return block;
 }
 
-/* The descriptor of a block, or NULL. */
-static large_t *find_locked(const arena_t *arena, const void *block)
+large_t *large_find_locked(const arena_t *arena, const void *block)
 {
     if (pagemap_entry(block) != (arena->tag | KIND_LARGE)) {
         return NULL;
@@ -123,7 +123,7 @@ static large_t *find_locked(const arena_t *arena, const void *block)
 size_t large_usable(arena_t *arena, const void *block)
 {
     lock_acquire(&arena->lock);
-    const large_t *large = find_locked(arena, block);
+    const large_t *large = large_find_locked(arena, block);
     size_t usable = large == NULL ? 0 : large->bytes;
     lock_release(&arena->lock);
     return usable;
@@ -133,8 +133,9 @@ size_t large_usable(arena_t *arena, const void *block)
 static large_t *take_out(arena_t *arena, const void *block)
 {
     lock_acquire(&arena->lock);
-    large_t *large = find_locked(arena, block);
+    large_t *large = large_find_locked(arena, block);
     if (large != NULL) {
+        names_forget_locked(arena, block);
         withdraw(arena, large);
         arena->totals.large_bytes -= large->bytes;
         arena->totals.large_blocks--;
@@ -199,7 +200,7 @@ static void *remap(large_t *large, size_t bytes)
 static void *remap_reserved(arena_t *arena, void *block, size_t bytes)
 {
     lock_acquire(&arena->lock);
-    large_t *large = find_locked(arena, block);
+    large_t *large = large_find_locked(arena, block);
     large->moving = true;
     pagemap_set(granule_of(block), 1, 0);
     lock_release(&arena->lock);
@@ -207,6 +208,7 @@ static void *remap_reserved(arena_t *arena, void *block, size_t bytes)
     lock_acquire(&arena->lock);
     arena->totals.kernel_calls++;
     if (moved != NULL) {
+        names_move_locked(arena, block, moved);
         arena->totals.large_bytes += bytes - large->bytes;
         large->start = moved;
         large->bytes = bytes;

@@ -30,6 +30,9 @@ HIDDEN void *large_realloc(arena_t *arena, void *block, size_t request);
 /* Usable bytes; 0 if `block` is not the start of a large block of the arena. */
 HIDDEN size_t large_usable(arena_t *arena, const void *block);
 
+/* The descriptor of a block, or NULL. */
+HIDDEN large_t *large_find_locked(const arena_t *arena, const void *block);
+
 /* Takes all out of the arena's books, under both locks; then gives them up, under grow alone. */
 HIDDEN large_t *large_detach_all_locked(arena_t *arena);
 HIDDEN void large_release(arena_t *arena, large_t *all, bool lives_on);

@@ -8,7 +8,9 @@
  * Why relaxed atomics suffice: a thread looks an address up that it got from an allocation, here or
  * from another thread by some synchronisation of the application. The entry (and its leaf) were stored
  * before the block was handed out, hence happen before that look-up, and an entry does not change while
- * a block of its granule lives. Coherence does the rest. For an address that is no live block, any value
+ * a block of its granule lives, but for its mark KIND_NAMED. That is stored before a block's naming returns, and
+ * stays as long as the block has the name; for who frees a block without one, both values are as good.
+ * Coherence does the rest. For an address that is no live block, any value
  * that was ever stored may come back, and each leads to a report.
  *
  * Tags are plain memory, guarded by the mutex of the arena that owns the granule. When a granule goes from one
@@ -32,8 +34,13 @@ enum {
     KIND_FREE_ZERO,         /* free, not resident, reads as zero */
     KIND_CHUNKS,            /* of a chunk run: the block's header tells */
     KIND_LARGE,             /* first granule of a large block */
-    KIND_BUSY               /* taken out of the bins while the kernel works on it */
+    KIND_BUSY,              /* taken out of the bins while the kernel works on it */
+
+    KIND_NAMED = 0x40 /* beside a slab's class or KIND_CHUNKS: a block of the granule has a name (names.h) */
 };
+
+_Static_assert((int)SLAB_CLASSES < (int)KIND_NAMED && (KIND_CHUNKS & KIND_NAMED) == 0,
+               "the mark is a bit of its own");
 
 typedef struct {
     uint32_t length; /* granules of the run; valid in its first and last tag */
@@ -65,8 +72,8 @@ INLINE void *granule_start(granule_t granule)
     return (void *)(uintptr_t)((uint64_t)granule << GRANULE_LOG2);
 }
 
-/* 0 for every address that is not ours. */
-INLINE uint32_t pagemap_entry(const void *address)
+/* 0 for every address that is not ours. With the mark KIND_NAMED, which sends a free off the fast path. */
+INLINE uint32_t pagemap_entry_marked(const void *address)
 {
     uint64_t high = (uint64_t)(uintptr_t)address >> (LEAF_LOG2 + GRANULE_LOG2);
     if (UNLIKELY(high >= PAGEMAP_ROOTS)) {
@@ -78,6 +85,12 @@ INLINE uint32_t pagemap_entry(const void *address)
     }
     uint32_t low = (uint32_t)(uintptr_t)address >> GRANULE_LOG2;
     return atomic_load_explicit(&leaf->entry[low], memory_order_relaxed);
+}
+
+/* The same without the mark: what all but the fast path of a free want to know. */
+INLINE uint32_t pagemap_entry(const void *address)
+{
+    return pagemap_entry_marked(address) & ~(uint32_t)KIND_NAMED;
 }
 
 INLINE pagemap_leaf_t *pagemap_leaf(granule_t granule)

@@ -4,6 +4,7 @@
 #include "cachehook.h"
 #include "large.h"
 #include "meta.h"
+#include "names.h"
 #include "os.h"
 #include "registry.h"
 #include "stock.h"
@@ -76,7 +77,7 @@ void arena_stats(arena_t *arena, arena_stats_t *out, size_t struct_bytes)
     }
     lock_release(&registry_lock);
     if (arena == NULL) {
-        stats.process_metadata_bytes = meta_mapped_bytes() + pagemap_mapped_bytes();
+        stats.process_metadata_bytes = meta_mapped_bytes() + pagemap_mapped_bytes() + names_mapped_bytes();
         stats.stock_bytes = stock_bytes();
     }
     size_t known = struct_bytes < sizeof stats ? struct_bytes : sizeof stats;

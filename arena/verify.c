@@ -10,6 +10,7 @@
 #include "cachehook.h"
 #include "carve.h"
 #include "large.h"
+#include "names.h"
 #include "registry.h"
 #include "run.h"
 #include "survey.h"
@@ -293,6 +294,76 @@ static void check_cached(void *context, void *block)
     misuse_t wrong = MISUSE_NONE;
     alloc_usable_locked((arena_t *)(uintptr_t)verifier->arena, block, &wrong);
     expect(verifier, wrong == MISUSE_NONE, INVARIANT_CACHED, block);
+    expect(verifier, names_find_locked(verifier->arena, block) == NULL, INVARIANT_NAMES, block);
+}
+
+static bool is_large(const arena_t *arena, const void *block)
+{
+    const large_t *large = arena->larges; /* not by the map: it may be moving */
+    while (large != NULL && large->start != block) {
+        large = large->next;
+    }
+    return large != NULL;
+}
+
+/* 14: a name is that of a block given out, and no cached one's (above). */
+static void check_name(verifier_t *verifier, const void *block, const name_t *name)
+{
+    misuse_t wrong = MISUSE_NONE;
+    alloc_usable_locked((arena_t *)(uintptr_t)verifier->arena, block, &wrong);
+    bool lives = wrong == MISUSE_NONE || is_large(verifier->arena, block);
+    expect(verifier, lives && name->references != 0, INVARIANT_NAMES, block);
+}
+
+/*
+ * 15: a granule is marked iff the table of granules counts its named blocks. That each count is right shows in a
+ * sum: each named block adds a multiple of its granule, each granule takes as many off.
+ */
+static void check_name_marks(verifier_t *verifier, const names_t *names)
+{
+    const uint64_t odd = 0x9e3779b97f4a7c15u;
+    uint64_t sum = 0;
+    for (size_t i = 0; i < names->granules.capacity; i++) {
+        granule_t granule = (granule_t)names->granules.slots[i].key;
+        uint32_t entry = pagemap_entry_marked(granule_start(granule));
+        sum -= granule * odd * names->granules.slots[i].value;
+        expect(verifier, granule == 0 || (entry & KIND_NAMED) != 0, INVARIANT_NAME_MARKS,
+               granule_start(granule));
+    }
+    for (size_t i = 0; i < names->blocks.capacity; i++) {
+        const void *block = (void *)names->blocks.slots[i].key;
+        uint32_t kind = pagemap_entry(block) ^ verifier->arena->tag;
+        bool marked = block != NULL && (kind <= SLAB_CLASSES || kind == KIND_CHUNKS);
+        sum += marked ? granule_of(block) * odd : 0;
+    }
+    expect(verifier, sum == 0, INVARIANT_NAME_MARKS, NULL);
+}
+
+/* No granule of a region is marked without being counted. */
+static void check_counted_marks(verifier_t *verifier, const names_t *names)
+{
+    size_t marked = 0;
+    for (const region_t *region = verifier->arena->regions; region != NULL; region = region->next) {
+        for (size_t from = 0; region->in_map && from < region->bytes; from += GRANULE) {
+            marked += (pagemap_entry_marked(region->start + from) & KIND_NAMED) != 0;
+        }
+    }
+    expect(verifier, marked == (names == NULL ? 0 : names->granules.used), INVARIANT_NAME_MARKS, NULL);
+}
+
+static void verify_names(verifier_t *verifier)
+{
+    const names_t *names = names_of(verifier->arena);
+    check_counted_marks(verifier, names);
+    if (names == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < names->blocks.capacity; i++) {
+        if (names->blocks.slots[i].key != 0) {
+            check_name(verifier, (void *)names->blocks.slots[i].key, (name_t *)names->blocks.slots[i].value);
+        }
+    }
+    check_name_marks(verifier, names);
 }
 
 static void verify_locked(arena_t *arena, verifier_t *verifier)
@@ -313,6 +384,7 @@ static void verify_locked(arena_t *arena, verifier_t *verifier)
         check_totals(verifier);
     }
     cachehook_each_block(arena, check_cached, verifier);
+    verify_names(verifier);
 }
 
 int arena_check(arena_t *arena)

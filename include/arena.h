@@ -48,6 +48,9 @@ extern "C" {
 #define arena_calloc ARENA_CAT(ARENA_PREFIX, arena_calloc)
 #define arena_realloc ARENA_CAT(ARENA_PREFIX, arena_realloc)
 #define arena_aligned_alloc ARENA_CAT(ARENA_PREFIX, arena_aligned_alloc)
+#define arena_alloc_named ARENA_CAT(ARENA_PREFIX, arena_alloc_named)
+#define arena_set_name ARENA_CAT(ARENA_PREFIX, arena_set_name)
+#define arena_name_of ARENA_CAT(ARENA_PREFIX, arena_name_of)
 #define arena_free ARENA_CAT(ARENA_PREFIX, arena_free)
 #define arena_free_sized ARENA_CAT(ARENA_PREFIX, arena_free_sized)
 #define arena_usable_size ARENA_CAT(ARENA_PREFIX, arena_usable_size)
@@ -170,6 +173,7 @@ typedef struct {
     void *start;
     size_t usable; /* bytes */
     arena_block_state_t state;
+    const char *name; /* of a live block that has one, else NULL; valid during the visit */
 } arena_block_t;
 
 /* Called for each block; a non-zero answer ends the walk. It may use any arena. */
@@ -286,6 +290,32 @@ ARENA_EXPORT void arena_free_batch(arena_t *arena, void **blocks, size_t count);
 ARENA_EXPORT arena_t *arena_of(const void *block);
 
 /*
+ * As arena_alloc, and gives the block a name, as arena_set_name does; `name` NULL: none. Returns NULL with ENOMEM
+ * also if there is no memory for the name.
+ */
+ARENA_EXPORT void *arena_alloc_named(arena_t *arena, size_t size, const char *name)
+#if defined(__GNUC__)
+    __attribute__((malloc, alloc_size(2)))
+#endif
+    ;
+
+/*
+ * Names `block`, a live block of this arena, in place of the name it had; `name` NULL or empty: no name any more.
+ * The text is copied, of any length; blocks of one name share it. The name lasts until the block is freed, in
+ * whatever way and by whichever thread; arena_realloc keeps it, arena_reset drops it. False with EINVAL iff
+ * `arena` or `block` is NULL, with ENOMEM iff there is no memory; the block then keeps its old name. What is no
+ * block of this arena is misuse. Takes the mutex, O(1); blocks that share 64 KiB with a named one are freed
+ * under the mutex, too.
+ */
+ARENA_EXPORT bool arena_set_name(arena_t *arena, void *block, const char *name);
+
+/*
+ * The name of `block`, a live block of this arena; NULL if it has none, and with EINVAL if an argument is NULL.
+ * Valid until the block is named anew or freed. What is no block of this arena has no name. Takes the mutex, O(1).
+ */
+ARENA_EXPORT const char *arena_name_of(arena_t *arena, const void *block);
+
+/*
  * Gives free memory back to the kernel until at most `keep_bytes` stay mapped or nothing free is
  * left: drains depots and every thread's cache of the arena, threads that sleep included, cuts
  * free tails off, unmaps empty regions, and purges free pages between live blocks. `arena` NULL: every
@@ -311,7 +341,8 @@ ARENA_EXPORT void arena_stats(arena_t *arena, arena_stats_t *stats, size_t struc
 /*
  * Reports every block of the arena as of one moment, in ascending address order within a region, to
  * `visit`, which is called with no lock held. Returns the visitor's non-zero answer that ended it, 0
- * at the end; -1 with EINVAL (NULL) or ENOMEM (no room for the list: 16 bytes a block).
+ * at the end; -1 with EINVAL (NULL) or ENOMEM (no room for the list: 16 bytes a block, 16 more for a named one,
+ * and the names).
  */
 ARENA_EXPORT int arena_walk(arena_t *arena, arena_visit_fn visit, void *context);
 

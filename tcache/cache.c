@@ -6,6 +6,7 @@
 #include "../arena/alloc.h"
 #include "../arena/carve.h"
 #include "../arena/meta.h"
+#include "../arena/names.h"
 #include "../arena/os.h"
 #include "../arena/slab.h"
 #include "depot.h"
@@ -527,7 +528,7 @@ void cache_free_home(cache_t *cache, void *block)
 }
 
 /* The class under which a cache may hold the block, or 0: it is large, plain, or no block at all. The mutex
- * buys a look at the slab's bitmap: a block that has gone home already is found out here. */
+ * buys a look at the slab's bitmap: a block that has gone home already is found out here. A name goes. */
 static unsigned cacheable_class(arena_t *arena, const void *block)
 {
     misuse_t wrong = MISUSE_NONE;
@@ -537,6 +538,9 @@ static unsigned cacheable_class(arena_t *arena, const void *block)
     }
     lock_acquire(&arena->lock);
     alloc_usable_locked(arena, block, &wrong);
+    if (wrong == MISUSE_NONE) {
+        names_forget_locked(arena, block);
+    }
     lock_release(&arena->lock);
     unsigned class = kind <= SLAB_CLASSES || wrong != MISUSE_NONE ? kind : chunk_class(chunk_of(block));
     return wrong == MISUSE_NONE && class <= CLASSES ? class : 0;

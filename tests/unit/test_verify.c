@@ -8,6 +8,7 @@
 #include "../../arena/bin.h"
 #include "../../arena/carve.h"
 #include "../../arena/large.h"
+#include "../../arena/names.h"
 #include "../../arena/run.h"
 #include "../../arena/slab.h"
 #include "layer.h"
@@ -17,7 +18,7 @@
 #include "../../tcache/tcache.h"
 #endif
 
-enum { GRANULES = 40, INVARIANTS = 13, SLAB_BLOCKS = 200 };
+enum { GRANULES = 40, INVARIANTS = 15, SLAB_BLOCKS = 200 };
 
 /*
  * The heap that is broken: [chunk run][slab][busy][free: purged, dirty][busy][free: zero], and a large block.
@@ -486,6 +487,89 @@ static void a_cached_block_that_went_home_is_invariant_13(void **state)
 #endif
 }
 
+/* --- 14 and 15: names --- */
+
+/* A chunk's and the large block's; others come and go in the tests. */
+static void *name_two(void)
+{
+    void *block = chunk_block(row[2]);
+
+    must(arena_set_name(arena, block, "chunk"));
+    must(arena_set_name(arena, large, "large"));
+    return block;
+}
+
+/* Puts another key in the place of a name's. */
+static void move_key(void *from, void *to)
+{
+    map_t *blocks = &names_of(arena)->blocks;
+    uintptr_t text = *map_find(blocks, (uintptr_t)from);
+
+    map_remove(blocks, (uintptr_t)from);
+    map_add(blocks, (uintptr_t)to, text);
+}
+
+static void a_name_of_no_live_block_is_invariant_14(void **state)
+{
+    char *block = name_two();
+    void *freed = chunk_block(row[1]);
+
+    (void)state;
+    must(granule_of(freed) == granule_of(block));
+    expect_none(arena);
+    move_key(block, block + 8);
+    expect_only(arena, INVARIANT_NAMES);
+    move_key(block + 8, freed);
+    expect_only(arena, INVARIANT_NAMES);
+    move_key(freed, block);
+    move_key(large, large + GRANULE);
+    expect_only(arena, INVARIANT_NAMES);
+    move_key(large + GRANULE, large);
+    names_find_locked(arena, large)->references = 0;
+    expect_only(arena, INVARIANT_NAMES);
+    names_find_locked(arena, large)->references = 1;
+    expect_none(arena);
+}
+
+static void a_name_of_a_cached_block_is_invariant_14(void **state)
+{
+    (void)state;
+#if ARENA_TCACHE
+    arena_t *cached = arena_create(NULL);
+    void *block = arena_alloc(cached, 64);
+    arena_free(cached, block);
+    must(*table_lookup(cached)->top[sizeclass_of(64)] == block);
+    expect_none(cached);
+    must(arena_set_name(cached, block, "freed before")); /* which no one can tell, but the check */
+    expect_only(cached, INVARIANT_NAMES);
+    must(arena_set_name(cached, block, NULL));
+    expect_none(cached);
+    arena_destroy(cached);
+#else
+    skip();
+#endif
+}
+
+static void a_mark_that_does_not_match_the_names_is_invariant_15(void **state)
+{
+    void *block = name_two();
+    granule_t granule = granule_of(block), other = slab->granule;
+    uintptr_t *count = map_find(&names_of(arena)->granules, granule);
+
+    (void)state;
+    expect_none(arena);
+    pagemap_set(granule, 1, pagemap_entry_of(granule)); /* not marked, but counted */
+    expect_only(arena, INVARIANT_NAME_MARKS);
+    pagemap_set(granule, 1, pagemap_entry_of(granule) | KIND_NAMED);
+    pagemap_set(other, 1, pagemap_entry_of(other) | KIND_NAMED); /* marked, but not counted */
+    expect_only(arena, INVARIANT_NAME_MARKS);
+    pagemap_set(other, 1, pagemap_entry_of(other));
+    ++*count;
+    expect_only(arena, INVARIANT_NAME_MARKS);
+    --*count;
+    expect_none(arena);
+}
+
 #define in_heap(test) cmocka_unit_test_setup_teardown(test, open_heap, close_heap)
 
 int main(void)
@@ -512,6 +596,9 @@ int main(void)
         in_heap(any_total_that_is_wrong_is_invariant_12),
         in_heap(more_inside_than_is_mapped_is_invariant_12),
         in_heap(a_cached_block_that_went_home_is_invariant_13),
+        in_heap(a_name_of_no_live_block_is_invariant_14),
+        in_heap(a_name_of_a_cached_block_is_invariant_14),
+        in_heap(a_mark_that_does_not_match_the_names_is_invariant_15),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
