@@ -4,7 +4,7 @@
 #include "cachehook.h"
 #include "carve.h"
 #include "large.h"
-#include "names.h"
+#include "name.h"
 #include "os.h"
 #include "region.h"
 #include "run.h"

@@ -4,7 +4,7 @@
  */
 #include "alloc.h"
 #include "large.h"
-#include "names.h"
+#include "name.h"
 #include "sizeclass.h"
 
 #include <errno.h>

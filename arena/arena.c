@@ -10,7 +10,7 @@
 #include "carve.h"
 #include "fork.h"
 #include "large.h"
-#include "names.h"
+#include "name.h"
 #include "os.h"
 #include "region.h"
 #include "registry.h"

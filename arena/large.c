@@ -2,7 +2,7 @@
 #include "large.h"
 
 #include "meta.h"
-#include "names.h"
+#include "name.h"
 #include "os.h"
 #include "region.h"
 

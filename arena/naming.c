@@ -1,7 +1,7 @@
 /* naming.c: the public calls for names of blocks. */
 #include "alloc.h"
 #include "large.h"
-#include "names.h"
+#include "name.h"
 
 #include <errno.h>
 

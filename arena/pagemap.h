@@ -36,7 +36,7 @@ enum {
     KIND_LARGE,             /* first granule of a large block */
     KIND_BUSY,              /* taken out of the bins while the kernel works on it */
 
-    KIND_NAMED = 0x40 /* beside a slab's class or KIND_CHUNKS: a block of the granule has a name (names.h) */
+    KIND_NAMED = 0x40 /* beside a slab's class or KIND_CHUNKS: a block of the granule has a name (name.h) */
 };
 
 _Static_assert((int)SLAB_CLASSES < (int)KIND_NAMED && (KIND_CHUNKS & KIND_NAMED) == 0,

@@ -4,7 +4,7 @@
 #include "cachehook.h"
 #include "large.h"
 #include "meta.h"
-#include "names.h"
+#include "name.h"
 #include "os.h"
 #include "registry.h"
 #include "stock.h"

@@ -10,7 +10,7 @@
 #include "cachehook.h"
 #include "carve.h"
 #include "large.h"
-#include "names.h"
+#include "name.h"
 #include "registry.h"
 #include "run.h"
 #include "survey.h"

@@ -75,7 +75,7 @@ static NOINLINE void free_other(void *block)
 
 void free(void *block)
 {
-    uint32_t entry = pagemap_entry(block);
+    uint32_t entry = pagemap_entry_marked(block);
     cache_enter(&thread_self);
     cache_t *cache = table_home();
     uint64_t kind = entry ^ cache->tag;

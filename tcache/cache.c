@@ -6,7 +6,7 @@
 #include "../arena/alloc.h"
 #include "../arena/carve.h"
 #include "../arena/meta.h"
-#include "../arena/names.h"
+#include "../arena/name.h"
 #include "../arena/os.h"
 #include "../arena/slab.h"
 #include "depot.h"

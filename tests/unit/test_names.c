@@ -3,7 +3,7 @@
  * go with the block, by whichever call and thread it is freed.
  */
 #define _GNU_SOURCE
-#include "../../arena/names.h"
+#include "../../arena/name.h"
 #include "../support.h"
 
 enum { ARENAS = 10, SIZES = 7 };

@@ -8,7 +8,7 @@
 #include "../../arena/bin.h"
 #include "../../arena/carve.h"
 #include "../../arena/large.h"
-#include "../../arena/names.h"
+#include "../../arena/name.h"
 #include "../../arena/run.h"
 #include "../../arena/slab.h"
 #include "layer.h"

@@ -1,5 +1,5 @@
 /*
- * names.h: the names of blocks, in tables apart from the blocks: address -> name, granule -> how many of its
+ * name.h: the names of blocks, in tables apart from the blocks: address -> name, granule -> how many of its
  * blocks have one, and each text once, however many blocks share it. An arena without names has none of this.
  *
  * So that an arena_free without a lock does not miss a name, a granule with a named block has the mark KIND_NAMED
@@ -8,8 +8,8 @@
  *
  * Guarded by the arena's mutex. Memory for tables and texts is asked for with no lock held, before anything changes.
  */
-#ifndef ARENA_NAMES_H
-#define ARENA_NAMES_H
+#ifndef ARENA_NAME_H
+#define ARENA_NAME_H
 
 #include "heap.h"
 #include "map.h"

@@ -1,5 +1,5 @@
-/* names.c: see names.h. */
-#include "names.h"
+/* name.c: see name.h. */
+#include "name.h"
 
 #include "check.h"
 #include "meta.h"
