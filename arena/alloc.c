@@ -130,6 +130,15 @@ void alloc_adopt_raw(arena_t *arena)
     lock_release(&arena->lock);
 }
 
+static void flow_back(arena_t *arena)
+{
+    void *culprit = NULL;
+    misuse_t wrong = cachehook_flow_back(arena, &culprit);
+    if (UNLIKELY(wrong != MISUSE_NONE)) {
+        misuse(wrong, arena, culprit);
+    }
+}
+
 /* Looks again with `grow` held, because another thread may have grown meanwhile; then grows. */
 static void *grow_and_take(arena_t *arena, const want_t *want, bool *zero)
 {
@@ -138,9 +147,14 @@ static void *grow_and_take(arena_t *arena, const want_t *want, bool *zero)
     if (need < want->chunk) {
         return NULL;
     }
+    flow_back(arena);
     lock_acquire(&arena->grow);
     lock_acquire(&arena->lock);
     void *block = take_locked(arena, want, zero);
+    if (block == NULL && arena->sliced && arena->totals.wide_chunk_bytes != 0) {
+        carve_release_locked(arena);
+        block = take_locked(arena, want, zero);
+    }
     lock_release(&arena->lock);
     if (block == NULL && region_grow_unlocked(arena, need)) {
         alloc_adopt_raw(arena);
@@ -155,9 +169,11 @@ static void *grow_and_take(arena_t *arena, const want_t *want, bool *zero)
 bool alloc_make_room(arena_t *arena, size_t usable)
 {
     size_t need = chunk_size_for(usable, arena->quantum) + 2 * CHUNK_HEADER;
+    flow_back(arena);
     lock_acquire(&arena->grow);
     lock_acquire(&arena->lock);
-    bool room = run_find_locked(arena, 1) != 0;
+    carve_release_locked(arena);
+    bool room = run_find_locked(arena, (uint32_t)((need + GRANULE - 1) >> GRANULE_LOG2)) != 0;
     lock_release(&arena->lock);
     if (!room && region_grow_unlocked(arena, need)) {
         alloc_adopt_raw(arena);
@@ -550,6 +566,10 @@ void alloc_tick(arena_t *arena)
     bool due = now - arena->dirty_since_ms >= arena->purge_delay_ms;
     size_t dirty = arena->totals.dirty_bytes;
     arena->dirty_since_ms = due ? now : arena->dirty_since_ms;
+    if (due && arena->totals.wide_chunk_bytes != 0) {
+        carve_release_locked(arena);
+        dirty = arena->totals.dirty_bytes;
+    }
     bool purge = due && dirty != 0 && !arena->purge_failed;
     lock_release(&arena->lock);
     if (purge) {

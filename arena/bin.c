@@ -99,6 +99,7 @@ void bin_insert_locked(arena_t *arena, chunk_t *chunk)
     bins->step_map[index >> bins->steps_log2] |= 1u << (index & ((1u << bins->steps_log2) - 1));
     bins->level_map |= (uint64_t)1 << (index >> bins->steps_log2);
     arena->totals.free_chunk_bytes += size;
+    arena->totals.wide_chunk_bytes += size >= GRANULE ? size : 0;
 }
 
 void bin_remove_locked(arena_t *arena, chunk_t *chunk)
@@ -106,6 +107,7 @@ void bin_remove_locked(arena_t *arena, chunk_t *chunk)
     chunk_bins_t *bins = &arena->bins;
     size_t size = chunk_size(chunk);
     arena->totals.free_chunk_bytes -= size;
+    arena->totals.wide_chunk_bytes -= size >= GRANULE ? size : 0;
     if (chunk->next != NULL) {
         check_always(chunk->next->previous == chunk);
         chunk->next->previous = chunk->previous;

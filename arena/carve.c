@@ -214,7 +214,7 @@ misuse_t carve_put_locked(arena_t *arena, chunk_t *chunk)
         chunk = previous;
     }
     insert_free(arena, chunk, size, chunk_header(chunk) & CHUNK_PREV_INUSE);
-    if (size >= GRANULE / 2 && is_in_map(arena, chunk)) {
+    if (arena->totals.wide_chunk_bytes > RETAIN_BYTES && size >= GRANULE / 2 && is_in_map(arena, chunk)) {
         release_granules(arena, chunk, CARVE_RELEASE * GRANULE);
     }
     return MISUSE_NONE;

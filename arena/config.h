@@ -57,10 +57,10 @@ enum {
     GRANULE_LOG2 = 16, /* runs, slabs and page-map entries */
     LEAF_LOG2 = 16,    /* granules that one page-map leaf describes */
 
-    SLAB_CLASSES = 33, /* 8, then 16 to 128 by 16, then 8 steps a doubling to 1,024 bytes */
-    CLASSES = 73,      /* and on, 8 steps a doubling, to 32 KiB: chunks that magazines may hold */
-    SLAB_MAX = 1024,   /* bytes: the largest slab class */
-    CLASS_MAX = 32768, /* bytes: the largest class */
+    SLAB_CLASSES = 33,  /* 8, then 16 to 128 by 16, then 8 steps a doubling to 1,024 bytes */
+    CLASSES = 97,       /* and on, 8 steps a doubling, to 256 KiB: chunks that magazines may hold */
+    SLAB_MAX = 1024,    /* bytes: the largest slab class */
+    CLASS_MAX = 262144, /* bytes: the largest class */
 
     ARENA_INDEX_BITS = 24, /* page-map entries hold this much of an arena's index */
     ARENA_NAME_BYTES = 64,
@@ -81,8 +81,10 @@ enum {
 #define MAGAZINE_HELD_BYTES (64 * KIB) /* blocks of one class in one magazine, at most */
 #define STACK_HELD_BYTES (256 * KIB)   /* full magazines of one class that a thread keeps */
 #define CACHE_HELD_BYTES (1 * MIB)     /* full magazines of all classes that a thread keeps */
-#define DEPOT_CLASS_BYTES (1 * MIB)    /* full magazines of one class in a depot */
-#define DEPOT_HELD_BYTES (4 * MIB)     /* and of all classes */
+#define DEPOT_CLASS_BYTES (4 * MIB)    /* full magazines of one class in a depot */
+#define DEPOT_HELD_BYTES (16 * MIB)    /* and of all classes */
+#define DEPOT_KEPT_BYTES (1 * MIB)     /* what a depot may hold when its arena has to grow */
+#define RETAIN_BYTES (4 * MIB)         /* free chunks that keep the granules they cover */
 #define PIECE_FIRST_BYTES (16 * KIB)   /* what a thread carves from in a young arena: first, and later */
 #define PIECE_MAX_BYTES (32 * KIB)
 #define GRADUATE_BYTES (16 * KIB) /* chunk-backed bytes of a class before it gets slabs */

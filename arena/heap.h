@@ -74,6 +74,7 @@ typedef struct {
     size_t free_run_bytes, dirty_bytes; /* dirty: of the former, resident */
     size_t chunk_run_bytes, chunk_runs;
     size_t free_chunk_bytes;           /* with their headers */
+    size_t wide_chunk_bytes;           /* of these, in chunks that may cover a granule */
     size_t chunk_usable, chunk_blocks; /* blocks given out */
     size_t slab_bytes, slabs;          /* whole slabs */
     size_t slab_usable, slab_blocks;   /* blocks given out */
@@ -116,7 +117,7 @@ struct arena {
     struct cache *caches;
     size_t cache_count;
     _Atomic(struct depot *)
-        depot; /* stored with release under it, loaded with acquire by the arena's caches */
+        depot; /* made by who overflows first; swapped in with release, loaded with acquire */
 
     lock_t grow;
     /* guarded by grow */

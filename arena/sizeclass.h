@@ -11,7 +11,7 @@
 #include "util.h"
 
 extern HIDDEN const uint8_t sizeclass_small[SLAB_MAX + 1]; /* request -> class */
-extern HIDDEN const uint16_t sizeclass_bytes[CLASSES + 1]; /* class -> usable bytes */
+extern HIDDEN const uint32_t sizeclass_bytes[CLASSES + 1]; /* class -> usable bytes */
 
 /* class -> the chunk that serves it, under quantum 16 */
 extern HIDDEN const uint16_t sizeclass_chunk[SLAB_CLASSES + 1];

@@ -55,6 +55,13 @@ misuse_t cachehook_reclaim(arena_t *arena, bool all, void **culprit)
     return MISUSE_NONE;
 }
 
+misuse_t cachehook_flow_back(arena_t *arena, void **culprit)
+{
+    (void)arena;
+    (void)culprit;
+    return MISUSE_NONE;
+}
+
 void cachehook_forget(arena_t *arena, bool keep_own)
 {
     (void)arena;

@@ -460,13 +460,30 @@ static void keep_full(cache_t *cache, unsigned class, magazine_t *fresh)
     cache->top[class] = magazine_make_empty(fresh, class);
 }
 
+/* The arena's depot, made if need be; another thread may be faster. */
+static depot_t *depot_for(arena_t *arena)
+{
+    depot_t *there = depot_of(arena);
+    depot_t *fresh = there == NULL ? depot_create() : NULL;
+    if (fresh == NULL) {
+        return there;
+    }
+    if (atomic_compare_exchange_strong_explicit(&arena->depot, &there, fresh, memory_order_acq_rel,
+                                                memory_order_acquire)) {
+        return fresh;
+    }
+    meta_free(fresh);
+    return there;
+}
+
 /* Makes room where the magazine is full (or the dummy): keeps it, deposits it, or empties it: true. */
 static bool make_room(cache_t *cache, unsigned class)
 {
-    depot_t *depot = depot_of(cache->arena);
     magazine_t *fresh = take_spare(cache);
     bool dummy = cache->top[class] == magazine_top_of_dummy();
-    if (fresh != NULL && !dummy && keeps_full(cache, class)) {
+    bool keep = !dummy && keeps_full(cache, class);
+    depot_t *depot = fresh == NULL || dummy || keep ? NULL : depot_for(cache->arena);
+    if (fresh != NULL && keep) {
         keep_full(cache, class, fresh);
     } else if (fresh != NULL &&
                (dummy || (depot != NULL && depot_put(depot, class, magazine_of(cache->top[class]))))) {
@@ -534,6 +551,10 @@ static unsigned cacheable_class(arena_t *arena, const void *block)
     misuse_t wrong = MISUSE_NONE;
     uint32_t kind = pagemap_entry(block) ^ arena->tag;
     if (kind > SLAB_CLASSES && kind != KIND_CHUNKS) {
+        return 0;
+    }
+    if (kind == KIND_CHUNKS && alloc_header_is_readable(block) &&
+        chunk_is_plain(chunk_class(chunk_of(block)))) {
         return 0;
     }
     lock_acquire(&arena->lock);

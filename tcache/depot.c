@@ -12,6 +12,14 @@ depot_t *depot_create(void)
     return depot;
 }
 
+size_t depot_held_bytes(depot_t *depot)
+{
+    lock_acquire(&depot->lock);
+    size_t bytes = depot->held_bytes;
+    lock_release(&depot->lock);
+    return bytes;
+}
+
 bool depot_put(depot_t *depot, unsigned class, magazine_t *magazine)
 {
     size_t bytes = magazine_bytes(class);

@@ -19,7 +19,7 @@ typedef struct depot {
     uint64_t decayed_ms;
 } depot_t;
 
-/* The arena's, or NULL as long as one thread alone uses it. */
+/* The arena's, or NULL as long as no thread had more than it keeps itself. */
 INLINE depot_t *depot_of(const arena_t *arena)
 {
     return atomic_load_explicit(&arena->depot, memory_order_acquire);
@@ -27,6 +27,9 @@ INLINE depot_t *depot_of(const arena_t *arena)
 
 /* NULL: no memory. */
 HIDDEN depot_t *depot_create(void);
+
+/* Bytes in all classes. */
+HIDDEN size_t depot_held_bytes(depot_t *depot);
 
 /* False: it holds enough, of the class or altogether. */
 HIDDEN bool depot_put(depot_t *depot, unsigned class, magazine_t *magazine);

@@ -242,6 +242,13 @@ misuse_t cachehook_reclaim(arena_t *arena, bool all, void **culprit)
     return wrong;
 }
 
+misuse_t cachehook_flow_back(arena_t *arena, void **culprit)
+{
+    depot_t *depot = depot_of(arena);
+    return depot != NULL && depot_held_bytes(depot) > DEPOT_KEPT_BYTES ? drain_depot(arena, culprit)
+                                                                       : MISUSE_NONE;
+}
+
 static void discard_depot(arena_t *arena)
 {
     depot_t *depot = depot_of(arena);

@@ -192,10 +192,6 @@ static void make_room_locked(thread_record_t *record)
 static cache_t *create_locked(thread_record_t *record, arena_t *arena)
 {
     make_room_locked(record);
-    if (depot_of(arena) == NULL && arena->cache_count == 1) {
-        atomic_store_explicit(&arena->depot, depot_create(),
-                              memory_order_release); /* a second thread: now there is whom to exchange with */
-    }
     cache_t *cache = new_cache(record);
     if (cache == NULL) {
         return NULL;

@@ -10,7 +10,7 @@
 #include "../../arena/sizeclass.h"
 #include "layer.h"
 
-enum { GRANULES = 64 };
+enum { GRANULES = 100 };
 
 static arena_t *arena;
 static granule_t base;
@@ -363,7 +363,11 @@ static void a_large_free_chunk_gives_its_granules_back_and_leaves_a_sentinel_eac
 {
     (void)state;
     chunk_t *front = take(4096), *middle = take(10 * GRANULE), *behind = take(4096);
+    chunk_t *wide = take(RETAIN_BYTES - 8 * GRANULE), *last = take(4096);
     size_t run_bytes = arena->totals.chunk_run_bytes;
+    put(wide);
+    assert_int_equal(arena->totals.chunk_runs, 1); /* it keeps that much */
+    assert_in_range(arena->totals.wide_chunk_bytes, RETAIN_BYTES - 8 * GRANULE, RETAIN_BYTES);
     put(middle);
     assert_int_equal(arena->totals.chunk_runs, 2);
     assert_true(arena->totals.chunk_run_bytes <= run_bytes - 9 * GRANULE);
@@ -381,6 +385,7 @@ static void a_large_free_chunk_gives_its_granules_back_and_leaves_a_sentinel_eac
     assert_int_equal(arena_check(arena), 0);
     put(front);
     put(behind);
+    put(last);
 }
 
 static void a_free_chunk_of_a_few_granules_stays(void **state)

@@ -305,7 +305,9 @@ static void a_cache_is_bounded_in_bytes(void **state)
     }
     arena_stats_t stats = stats_of(arena);
     assert_int_equal(stats.live_blocks, 0);
-    assert_true(stats.cached_bytes <= CACHE_HELD_BYTES + 8 * MAGAZINE_HELD_BYTES);
+    size_t depot_bytes = depot_held_bytes(depot_of(arena));
+    assert_true(depot_bytes != 0 && depot_bytes <= DEPOT_HELD_BYTES + MAGAZINE_HELD_BYTES);
+    assert_true(stats.cached_bytes <= CACHE_HELD_BYTES + 8 * MAGAZINE_HELD_BYTES + depot_bytes);
     assert_true(stats.cached_bytes >= CACHE_HELD_BYTES / 4); /* it does keep something */
 }
 
@@ -523,12 +525,32 @@ static void *free_passed_and_sleep(void *barrier)
     return NULL;
 }
 
-static void one_thread_alone_has_no_depot(void **state)
+static void a_depot_is_made_when_a_thread_has_more_than_it_keeps(void **state)
+{
+    const size_t kept = STACK_HELD_BYTES / 64;
+
+    (void)state;
+    must(PASSED > 2 * kept && arena_alloc_batch(arena, 64, PASSED, passed) == PASSED);
+    arena_free_batch(arena, passed, kept);
+    assert_null(depot_of(arena));
+    arena_free_batch(arena, passed + kept, PASSED - kept);
+    assert_non_null(depot_of(arena));
+    assert_true(depot_of(arena)->count[sizeclass_of(64)] != 0);
+}
+
+/* So that what caches hold does not add to the peak. */
+static void a_depot_is_emptied_before_its_arena_grows(void **state)
 {
     (void)state;
-    must(arena_alloc_batch(arena, 64, PASSED, passed) == PASSED);
-    free_passed(NULL);
-    assert_null(depot_of(arena));
+    void *large[150];
+    must(arena_alloc_batch(arena, 2048, PASSED, passed) == PASSED);
+    arena_free_batch(arena, passed, PASSED);
+    must(depot_held_bytes(depot_of(arena)) > DEPOT_KEPT_BYTES);
+    must(arena_alloc_batch(arena, 200000, 150, large) == 150);
+    assert_true(depot_held_bytes(depot_of(arena)) <= DEPOT_KEPT_BYTES);
+    arena_stats_t stats = stats_of(arena);
+    assert_true(stats.mapped_bytes < stats.live_bytes + DEPOT_HELD_BYTES / 2);
+    arena_free_batch(arena, large, 150);
 }
 
 static void what_another_thread_frees_comes_back_by_the_depot(void **state)
@@ -587,7 +609,8 @@ int main(void)
         in_arena(a_reset_keeps_the_callers_cache_emptied),
         in_arena(an_arena_made_after_another_reuses_its_cache),
         in_arena(a_threads_cache_goes_with_it_and_its_blocks_stay),
-        in_arena(one_thread_alone_has_no_depot),
+        in_arena(a_depot_is_made_when_a_thread_has_more_than_it_keeps),
+        in_arena(a_depot_is_emptied_before_its_arena_grows),
         in_arena(what_another_thread_frees_comes_back_by_the_depot),
         cmocka_unit_test(no_cache_at_all_is_empty_full_and_of_no_tag),
         cmocka_unit_test(the_cache_of_the_home_is_in_slot_0_until_it_is_taken_away),

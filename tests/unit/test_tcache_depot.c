@@ -110,7 +110,7 @@ static void all_classes_together_are_bounded_in_bytes(void **state)
             bytes += magazine_bytes(class);
         assert_int_equal(depot->held_bytes, bytes);
     }
-    assert_true(bytes >= DEPOT_HELD_BYTES && bytes < DEPOT_HELD_BYTES + MAGAZINE_HELD_BYTES);
+    assert_true(bytes >= DEPOT_HELD_BYTES && bytes < DEPOT_HELD_BYTES + CLASS_MAX);
 }
 
 static void count_blocks(void *context, void *block)
