@@ -465,13 +465,25 @@ size_t alloc_usable(arena_t *arena, const void *block)
     return usable;
 }
 
+/* What serves a block that grew: no class, but a class's size, so that not every few bytes more are a step. */
+static want_t want_grown(const arena_t *arena, size_t request)
+{
+    want_t want = make_want(arena, request, arena->quantum);
+    if (want.class > SLAB_CLASSES) {
+        want.mark = (unsigned)(CHUNK_PLAIN + (want.chunk - CHUNK_HEADER - sizeclass_bytes[want.class]) / 8);
+        want.class = 0;
+    }
+    return want;
+}
+
 /* The block's usable size is known to the caller and differs from what `request` would get. */
 static void *resize_chunk(arena_t *arena, void *block, size_t request)
 {
-    want_t want = make_want(arena, request, arena->quantum);
     if (alloc_class(arena, request) != 0 && !arena->cached) {
         return NULL; /* a slab block is what the request gets */
     }
+    bool grows = request > carve_usable(block, chunk_header(chunk_of(block)));
+    want_t want = grows ? want_grown(arena, request) : make_want(arena, request, arena->quantum);
     lock_acquire(&arena->lock);
     forget_class_locked(arena, chunk_class(chunk_of(block)));
     bool done = carve_resize_locked(arena, chunk_of(block), want.chunk, want.mark);
@@ -483,6 +495,26 @@ static void *resize_chunk(arena_t *arena, void *block, size_t request)
     }
     alloc_unlock(arena);
     return done ? block : NULL;
+}
+
+void *alloc_roomy(arena_t *arena, size_t request)
+{
+    if (!arena->cached || request <= SLAB_MAX || request > CLASS_MAX) {
+        return NULL;
+    }
+    want_t want = want_grown(arena, request);
+    size_t room = max_size(2 * want.chunk, GRANULE / 2);
+    chunk_t *chunk = NULL;
+    for (int attempt = 0; attempt < 2 && chunk == NULL; attempt++) {
+        if (attempt != 0 && !alloc_make_room(arena, room)) {
+            break;
+        }
+        lock_acquire(&arena->lock);
+        chunk = carve_take_roomy_locked(arena, want.chunk, room, want.mark);
+        arena->totals.allocations += chunk != NULL;
+        lock_release(&arena->lock);
+    }
+    return chunk == NULL ? NULL : chunk_block(chunk);
 }
 
 void *alloc_resize(arena_t *arena, void *block, size_t request)

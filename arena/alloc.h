@@ -30,6 +30,10 @@ HIDDEN _Noreturn void alloc_report(arena_t *arena, const void *block, misuse_t w
 /* Makes the block `request` bytes without copying; where it then is, or NULL. */
 HIDDEN void *alloc_resize(arena_t *arena, void *block, size_t request);
 
+/* A block for one that grew out of its place, and will likely grow again: with free memory behind it, and not of
+ * a size class, so that it goes home when freed and leaves that memory whole. NULL: there is no such place. */
+HIDDEN void *alloc_roomy(arena_t *arena, size_t request);
+
 /* arena_alloc and arena_free without a cache: NULL and dead arenas, ARENA_ZERO, errno. */
 HIDDEN void *alloc_public(arena_t *arena, size_t size);
 HIDDEN void alloc_public_free(arena_t *arena, void *block);

@@ -29,7 +29,8 @@ void *arena_calloc(arena_t *arena, size_t count, size_t size)
 
 static void *move_block(arena_t *arena, void *block, size_t usable, size_t size)
 {
-    void *moved = arena_alloc(arena, size);
+    void *moved = size > usable ? alloc_roomy(arena, size) : NULL;
+    moved = moved != NULL ? moved : arena_alloc(arena, size);
     if (moved == NULL) {
         return NULL;
     }

@@ -172,18 +172,23 @@ static chunk_t *find_best(const chunk_bins_t *bins, size_t size)
     return best;
 }
 
-static chunk_t *find_worst(const chunk_bins_t *bins, size_t size)
+/* The head of the last bin that holds one. */
+static chunk_t *head_of_last(const chunk_bins_t *bins)
 {
     if (bins->level_map == 0) {
         return NULL;
     }
     unsigned level = floor_log2(bins->level_map);
-    unsigned bin = level << bins->steps_log2 | floor_log2(bins->step_map[level]);
-    chunk_t *worst = bins->heads[bin];
+    return bins->heads[level << bins->steps_log2 | floor_log2(bins->step_map[level])];
+}
+
+static chunk_t *find_worst(const chunk_bins_t *bins, size_t size)
+{
+    chunk_t *worst = head_of_last(bins);
     for (chunk_t *chunk = worst; chunk != NULL; chunk = chunk->next) {
         worst = chunk_size(chunk) > chunk_size(worst) ? chunk : worst;
     }
-    return chunk_size(worst) >= size ? worst : NULL;
+    return worst != NULL && chunk_size(worst) >= size ? worst : NULL;
 }
 
 /* The lowest address above `from` that fits. */
@@ -198,6 +203,12 @@ static chunk_t *find_lowest(const chunk_bins_t *bins, size_t size, const chunk_t
         }
     }
     return lowest;
+}
+
+chunk_t *bin_find_wide_locked(arena_t *arena, size_t size)
+{
+    chunk_t *chunk = head_of_last(&arena->bins);
+    return chunk != NULL && chunk_size(chunk) >= size ? chunk : NULL;
 }
 
 chunk_t *bin_find_locked(arena_t *arena, size_t size)

@@ -24,6 +24,9 @@ HIDDEN void bin_remove_locked(arena_t *arena, chunk_t *chunk);
 /* A free chunk of at least `size` bytes by the arena's policy, still in its bin; NULL if there is none. */
 HIDDEN chunk_t *bin_find_locked(arena_t *arena, size_t size);
 
+/* One of the largest, or NULL if it has less than `size` bytes. O(1). */
+HIDDEN chunk_t *bin_find_wide_locked(arena_t *arena, size_t size);
+
 /* The bin that a chunk of `size` belongs to; verify.c compares. */
 HIDDEN unsigned bin_index(const chunk_bins_t *bins, size_t size);
 

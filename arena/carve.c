@@ -77,6 +77,21 @@ chunk_t *carve_take_locked(arena_t *arena, size_t size, unsigned class, bool *ze
     return chunk;
 }
 
+chunk_t *carve_take_roomy_locked(arena_t *arena, size_t size, size_t room, unsigned class)
+{
+    chunk_t *chunk = bin_find_wide_locked(arena, room);
+    if (chunk == NULL && carve_grow_locked(arena, room)) {
+        chunk = bin_find_wide_locked(arena, room);
+    }
+    if (chunk == NULL) {
+        return NULL;
+    }
+    bin_remove_locked(arena, chunk);
+    split(arena, chunk, chunk_size(chunk), size, class);
+    count_given(arena, chunk, 1);
+    return chunk;
+}
+
 chunk_t *carve_take_aligned_locked(arena_t *arena, size_t alignment, size_t size, unsigned class)
 {
     size_t most = size + alignment + CHUNK_MIN;

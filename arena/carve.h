@@ -23,6 +23,9 @@ enum { CARVE_RELEASE = 4 };
  * first 16 and the last 8 bytes. */
 HIDDEN chunk_t *carve_take_locked(arena_t *arena, size_t size, unsigned class, bool *zero);
 
+/* The same from the front of one of the largest free chunks, of at least `room` bytes: it can grow in place. */
+HIDDEN chunk_t *carve_take_roomy_locked(arena_t *arena, size_t size, size_t room, unsigned class);
+
 /* The same with its block at a multiple of `alignment`, which is above the quantum. */
 HIDDEN chunk_t *carve_take_aligned_locked(arena_t *arena, size_t alignment, size_t size, unsigned class);
 

@@ -117,7 +117,7 @@ void *calloc(size_t count, size_t size)
     return block == NULL ? NULL : memset(block, 0, bytes);
 }
 
-void *realloc(void *block, size_t request)
+static NOINLINE void *realloc_other(void *block, size_t request)
 {
     if (block == NULL) {
         return malloc(request);
@@ -128,6 +128,16 @@ void *realloc(void *block, size_t request)
     }
     arena_t *owner = arena_to_ask(block);
     return owner == NULL ? NULL : arena_realloc(owner, block, max_size(request, LEAST));
+}
+
+/* Most calls, of who appends, change nothing. */
+void *realloc(void *block, size_t request)
+{
+    size_t usable = hit_usable(pagemap_entry(block) ^ table_home()->tag, block);
+    if (LIKELY(request <= usable && request >= usable - usable / 4 && request != 0)) {
+        return block;
+    }
+    return realloc_other(block, request);
 }
 
 void *reallocarray(void *block, size_t count, size_t size)

@@ -7,6 +7,8 @@
 #ifndef ARENA_HIT_H
 #define ARENA_HIT_H
 
+#include "../arena/carve.h"
+#include "../arena/slab.h"
 #include "tcache.h"
 
 /* The slow paths of an allocation; both are called inside and leave. */
@@ -42,6 +44,29 @@ INLINE void hit_free(cache_t *cache, size_t class, void *block)
     top[1] = block;
     cache->top[class] = top + 1;
     cache_leave(&thread_self);
+}
+
+/*
+ * Usable bytes of a block in use whose page-map entry, tag taken out, is `kind`; 0: it is not so easy, or no block.
+ * Reads what is constant while the block is in use, so that the caller need not be inside.
+ */
+INLINE size_t hit_usable(uint64_t kind, const void *block)
+{
+    if (kind <= SLAB_CLASSES) {
+        size_t usable = sizeclass_bytes[kind];
+        return (uintptr_t)block % GRANULE == slab_index((unsigned)kind, block) * usable ? usable : 0;
+    }
+    unsigned low = (unsigned)((uintptr_t)block & (GRANULE - 1));
+    if (kind != KIND_CHUNKS || low == 0 || low % 8 != 0) {
+        return 0;
+    }
+    uint64_t header = chunk_header(chunk_of(block));
+    unsigned class = chunk_class_of(block, header);
+    if (class <= CLASSES) {
+        return sizeclass_bytes[class];
+    }
+    size_t pad = 8 * (size_t)(class - CHUNK_PLAIN);
+    return chunk_is_plain(class) ? (size_t)(header & CHUNK_SIZE_MASK) - CHUNK_HEADER - pad : 0;
 }
 
 #endif
