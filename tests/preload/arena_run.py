@@ -18,8 +18,8 @@ NAME = "libarena_malloc.so"
 SETTINGS = [
     ("fit", "best", "ARENA_FIT", "best"),
     ("fit", "first_fit", "ARENA_FIT", "first"),
-    ("limit", "12345", "ARENA_LIMIT", "12345"),
-    ("limit", "3K", "ARENA_LIMIT", "3072"),
+    ("limit", "123456789", "ARENA_LIMIT", "123456789"),
+    ("limit", "300000K", "ARENA_LIMIT", "307200000"),
     ("limit", "2G", "ARENA_LIMIT", str(2 << 30)),
     ("limit", "2g", "ARENA_LIMIT", str(2 << 30)),
     ("limit", "1T", "ARENA_LIMIT", str(1 << 40)),
@@ -91,8 +91,8 @@ class ArenaRun(unittest.TestCase):
                 self.assertEqual(seen["LD_PRELOAD"], LIBRARY)
 
     def test_arguments_may_stand_apart(self):
-        seen = self.environment_of("--fit", "worst", "--limit", "1K", "--")
-        self.assertEqual((seen["ARENA_FIT"], seen["ARENA_LIMIT"]), ("worst", "1024"))
+        seen = self.environment_of("--fit", "worst", "--limit", "100M", "--")
+        self.assertEqual((seen["ARENA_FIT"], seen["ARENA_LIMIT"]), ("worst", "104857600"))
 
     def test_stats_takes_an_argument_only_when_joined(self):
         self.assertEqual(self.environment_of("--stats=json")["ARENA_STATS"], "json")
