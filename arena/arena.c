@@ -24,8 +24,11 @@
  * holds the registry lock. */
 static void init_process_locked(bool in_buffer)
 {
-    static bool caches; /* guarded by the registry lock */
-    fork_init_locked();
+    static bool forks, caches; /* guarded by the registry lock */
+    if (!forks) {
+        forks = true;
+        fork_init();
+    }
     if (!in_buffer && !caches) {
         caches = true;
         cachehook_init();

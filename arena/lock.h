@@ -23,8 +23,7 @@ typedef enum {
     RANK_GROW,     /* system calls of one arena */
     RANK_ARENA,    /* by index, under the registry lock */
     RANK_DEPOT,
-    RANK_RANGE, /* one range arena; the only one that the kernel is called under */
-    RANK_OS,    /* metadata, page-map leaves, stock */
+    RANK_OS, /* metadata, page-map leaves, stock */
     RANK_COUNT
 } lock_rank_t;
 
