@@ -24,11 +24,8 @@
  * holds the registry lock. */
 static void init_process_locked(bool in_buffer)
 {
-    static bool forks, caches; /* guarded by the registry lock */
-    if (!forks) {
-        forks = true;
-        fork_init();
-    }
+    static bool caches; /* guarded by the registry lock */
+    fork_init_locked();
     if (!in_buffer && !caches) {
         caches = true;
         cachehook_init();

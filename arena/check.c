@@ -38,12 +38,12 @@ static void add_number(line_t *line, uintptr_t value, unsigned base)
     add_text(line, digits + count);
 }
 
-static void add_place(line_t *line, const struct arena *arena, const void *block)
+static void add_place(line_t *line, const char *name, const void *block)
 {
     add_text(line, ": block 0x");
     add_number(line, (uintptr_t)block, 16);
     add_text(line, ", arena \"");
-    add_text(line, arena == NULL ? "" : arena->name);
+    add_text(line, name);
     add_text(line, "\"");
 }
 
@@ -78,23 +78,33 @@ const char *misuse_text(misuse_t what)
     return texts[what];
 }
 
-void misuse(misuse_t what, const struct arena *arena, const void *block)
+void misuse_named(misuse_t what, const char *name, const void *block)
 {
     line_t line = {.length = 0};
     add_text(&line, "libarena: ");
     add_text(&line, misuse_text(what));
-    add_place(&line, arena, block);
+    add_place(&line, name, block);
     emit(&line, block);
     abort();
 }
 
-void check_report_invariant(const struct arena *arena, int number, const void *where)
+void misuse(misuse_t what, const struct arena *arena, const void *block)
+{
+    misuse_named(what, arena == NULL ? "" : arena->name, block);
+}
+
+void check_report_named(const char *name, int number, const void *where)
 {
     line_t line = {.length = 0};
     add_text(&line, "libarena: broken invariant ");
     add_number(&line, (uintptr_t)number, 10);
-    add_place(&line, arena, where);
+    add_place(&line, name, where);
     emit(&line, where);
+}
+
+void check_report_invariant(const struct arena *arena, int number, const void *where)
+{
+    check_report_named(arena == NULL ? "" : arena->name, number, where);
 }
 
 void check_failed(const char *file, int line_number, const char *condition)
@@ -113,7 +123,7 @@ void check_failed(const char *file, int line_number, const char *condition)
 
 void check_lock_inversion(int wanted, int held)
 {
-    static const char *const names[] = {"fork", "registry", "cache", "grow", "arena", "depot", "os"};
+    static const char *const names[] = {"fork", "registry", "cache", "grow", "arena", "depot", "range", "os"};
     line_t line = {.length = 0};
     add_text(&line, "libarena: lock order: ");
     add_text(&line, names[wanted]);

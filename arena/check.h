@@ -41,8 +41,12 @@ HIDDEN const char *misuse_text(misuse_t what);
 /* Reports and aborts; `arena` and `block` may be NULL. Call it with no lock held. */
 HIDDEN _Noreturn void misuse(misuse_t what, const struct arena *arena, const void *block);
 
+/* The same for what is no struct arena: a range arena. */
+HIDDEN _Noreturn void misuse_named(misuse_t what, const char *name, const void *block);
+
 /* arena_check's report of invariant `number`: the same line and handler, but it returns. */
 HIDDEN void check_report_invariant(const struct arena *arena, int number, const void *where);
+HIDDEN void check_report_named(const char *name, int number, const void *where);
 
 /* A broken promise of our own code: names the place, then aborts. */
 HIDDEN _Noreturn void check_failed(const char *file, int line, const char *condition);

@@ -5,6 +5,7 @@
 #include "check.h"
 #include "lock.h"
 #include "meta.h"
+#include "range.h"
 #include "registry.h"
 #include "stock.h"
 
@@ -20,8 +21,8 @@ static bool each_lock(bool (*act)(lock_t *lock))
     for (arena_t *arena = registry_first_locked(); arena != NULL && done; arena = arena->next_live) {
         done = arena->lock.off || act(&arena->lock);
     }
-    return done && cachehook_fork_each_depot(act) && act(meta_lock()) && act(stock_lock()) &&
-           act(check_lock());
+    return done && cachehook_fork_each_depot(act) && range_each_lock(act) && act(meta_lock()) &&
+           act(stock_lock()) && act(check_lock());
 }
 
 static bool release(lock_t *lock)
@@ -75,7 +76,11 @@ static void child(void)
     lock_release(&registry_lock);
 }
 
-void fork_init(void)
+void fork_init_locked(void)
 {
-    pthread_atfork(prepare, parent, child);
+    static bool done; /* guarded by the registry lock */
+    if (!done) {
+        done = true;
+        pthread_atfork(prepare, parent, child);
+    }
 }

@@ -11,7 +11,7 @@
 
 #include "config.h"
 
-/* Registers the handlers; once. */
-HIDDEN void fork_init(void);
+/* Registers the handlers, the first time. Caller holds the registry lock. */
+HIDDEN void fork_init_locked(void);
 
 #endif

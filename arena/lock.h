@@ -23,7 +23,8 @@ typedef enum {
     RANK_GROW,     /* system calls of one arena */
     RANK_ARENA,    /* by index, under the registry lock */
     RANK_DEPOT,
-    RANK_OS, /* metadata, page-map leaves, stock */
+    RANK_RANGE, /* one range arena; the only one that the kernel is called under */
+    RANK_OS,    /* metadata, page-map leaves, stock */
     RANK_COUNT
 } lock_rank_t;
 

@@ -27,7 +27,7 @@ static _Atomic(slot_t *) pages[PAGES] = {first_page};
 static uint32_t last_index;
 static arena_t *live;
 static arena_t *shells;
-static arena_t *break_owner;
+static const void *break_owner; /* an arena or a range arena */
 /* written under the lock; relaxed: whoever has a block of such an arena saw its creation */
 static _Atomic size_t bounded;
 
@@ -101,13 +101,25 @@ bool registry_has_bounded(void)
     return atomic_load_explicit(&bounded, memory_order_relaxed) != 0;
 }
 
-bool registry_add_locked(arena_t *arena)
+bool registry_own_break_locked(const void *owner)
 {
-    bool breaks = arena->source == ARENA_SOURCE_SBRK;
-    if (breaks && break_owner != NULL) {
+    if (break_owner != NULL) {
         return false;
     }
-    break_owner = breaks ? arena : break_owner;
+    break_owner = owner;
+    return true;
+}
+
+void registry_disown_break_locked(const void *owner)
+{
+    break_owner = break_owner == owner ? NULL : break_owner;
+}
+
+bool registry_add_locked(arena_t *arena)
+{
+    if (arena->source == ARENA_SOURCE_SBRK && !registry_own_break_locked(arena)) {
+        return false;
+    }
     arena->previous_live = NULL;
     arena->next_live = live;
     if (live != NULL) {
@@ -126,7 +138,7 @@ void registry_remove_locked(arena_t *arena)
         os_sleep_us(50);
         lock_acquire(&registry_lock);
     }
-    break_owner = break_owner == arena ? NULL : break_owner;
+    registry_disown_break_locked(arena);
     count_bounded(arena, (size_t)-1);
     atomic_store_explicit(&arena->alive, false, memory_order_relaxed);
     if (arena->next_live != NULL) {

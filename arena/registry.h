@@ -22,6 +22,10 @@ HIDDEN void registry_put_shell_locked(arena_t *arena);
 HIDDEN bool registry_add_locked(arena_t *arena);
 HIDDEN void registry_remove_locked(arena_t *arena);
 
+/* The break has one owner in the process; false: it has another. Caller holds the lock. */
+HIDDEN bool registry_own_break_locked(const void *owner);
+HIDDEN void registry_disown_break_locked(const void *owner);
+
 /* The live arena of an index that page-map entries carry, or NULL. Lock-free. */
 HIDDEN arena_t *registry_arena(uint32_t index);
 

@@ -65,6 +65,17 @@ extern "C" {
 #define arena_check ARENA_CAT(ARENA_PREFIX, arena_check)
 #define arena_set_error_handler ARENA_CAT(ARENA_PREFIX, arena_set_error_handler)
 #define arena_version ARENA_CAT(ARENA_PREFIX, arena_version)
+#define arena_range_create ARENA_CAT(ARENA_PREFIX, arena_range_create)
+#define arena_range_destroy ARENA_CAT(ARENA_PREFIX, arena_range_destroy)
+#define arena_range_alloc ARENA_CAT(ARENA_PREFIX, arena_range_alloc)
+#define arena_range_aligned_alloc ARENA_CAT(ARENA_PREFIX, arena_range_aligned_alloc)
+#define arena_range_resize ARENA_CAT(ARENA_PREFIX, arena_range_resize)
+#define arena_range_free ARENA_CAT(ARENA_PREFIX, arena_range_free)
+#define arena_range_size ARENA_CAT(ARENA_PREFIX, arena_range_size)
+#define arena_range_trim ARENA_CAT(ARENA_PREFIX, arena_range_trim)
+#define arena_range_stats ARENA_CAT(ARENA_PREFIX, arena_range_stats)
+#define arena_range_walk ARENA_CAT(ARENA_PREFIX, arena_range_walk)
+#define arena_range_check ARENA_CAT(ARENA_PREFIX, arena_range_check)
 #endif
 
 typedef struct arena arena_t;
@@ -352,6 +363,151 @@ ARENA_EXPORT int arena_walk(arena_t *arena, arena_visit_fn visit, void *context)
  * arena while others use it. -1 with EINVAL if `arena` is NULL. O(blocks).
  */
 ARENA_EXPORT int arena_check(arena_t *arena);
+
+/*
+ * Range arenas: the same service over addresses that are never read or written, as the offsets of a file or of
+ * shared memory are, or a device's memory. What describes them lies elsewhere, so that every byte can be given
+ * out. Addresses are numbers; ARENA_RANGE_NONE is none.
+ */
+
+#define ARENA_RANGE_NONE UINT64_MAX
+
+typedef struct arena_range arena_range_t;
+
+/* Where a range arena takes its addresses from. */
+typedef enum {
+    ARENA_RANGE_GIVEN, /* `base` and `bytes`: the caller's, whatever they stand for */
+    ARENA_RANGE_MMAP,  /* anonymous mappings, made as blocks need them */
+    ARENA_RANGE_SBRK   /* the program break, moved as blocks need it; owned as by ARENA_SOURCE_SBRK */
+} arena_range_source_t;
+
+/* Flags of arena_range_options_t. */
+enum {
+    ARENA_RANGE_WITHIN_PAGES = 1,    /* no block crosses a multiple of page_bytes, counted from `base` */
+    ARENA_RANGE_LIFO = 2,            /* of blocks of one size, the one freed last is handed out first */
+    ARENA_RANGE_FIFO = 4,            /* the one freed longest ago */
+    ARENA_RANGE_SINGLE_THREAD = 8,   /* the caller promises that calls never overlap: no mutex */
+    ARENA_RANGE_FIXED_METADATA = 16, /* none but `metadata` */
+    ARENA_RANGE_INSIDE = 32          /* metadata in the break as well, and nowhere else */
+};
+
+/* What arena_range_create is asked for. All zero but for `bytes` means defaults. What is reserved must be 0. */
+typedef struct {
+    const char *name; /* copied, at most 63 bytes of it; NULL: none */
+    arena_range_source_t source;
+    arena_fit_t fit; /* among free runs; all but GOOD search them */
+    unsigned flags;  /* ARENA_RANGE_WITHIN_PAGES | ... */
+    uint64_t base,
+        bytes;      /* ARENA_RANGE_GIVEN: [base, base + bytes), `base` a multiple of the quantum, at least one
+                             quantum, below 2^64 */
+    size_t quantum; /* sizes and addresses are multiples of it: a power of two, 8 to 2^30; 0: 8 */
+    size_t page_bytes;    /* what comes from and goes back to the kernel: a power of two, at least the quantum
+                             and, but for GIVEN, the system's page; 0: the system's page */
+    size_t growth_bytes;  /* the least that is asked for at once, rounded up to pages; 0: a page */
+    uint64_t limit_bytes; /* on what is held at once, rounded down to pages; 0: none */
+    uint64_t
+        keep_bytes; /* free bytes that are not given back; 0: whole pages go at once; UINT64_MAX: never */
+    void *metadata; /* the caller's: used before any other, aligned to 8; NULL: none */
+    size_t metadata_bytes; /* at least 8,192 */
+    uint64_t reserved[8];
+} arena_range_options_t;
+
+/*
+ * Figures of one range arena, exact:
+ *   held_bytes == live_bytes + free_bytes, plus metadata_bytes under ARENA_RANGE_INSIDE.
+ */
+typedef struct {
+    uint64_t held_bytes;         /* of a given range all; else what the kernel gave */
+    uint64_t live_bytes;         /* in blocks */
+    uint64_t free_bytes;         /* what can be given out without asking the kernel */
+    uint64_t largest_free_bytes; /* in one piece, as far as it is merged */
+    uint64_t peak_held_bytes;
+    uint64_t metadata_bytes; /* what describes all this */
+    uint64_t live_blocks;
+    uint64_t free_runs;
+    uint64_t allocations;  /* ever */
+    uint64_t frees;        /* ever */
+    uint64_t kernel_calls; /* mmap, munmap, sbrk, ever; those of meta-data memory are not counted */
+    uint64_t lock_waits;
+} arena_range_stats_t;
+
+/* One block or free run as arena_range_walk reports it; `state` is LIVE or FREE. */
+typedef struct {
+    uint64_t address, bytes;
+    arena_block_state_t state;
+} arena_range_block_t;
+
+/* Called for each; a non-zero answer ends the walk. It may use any arena, this one too. */
+typedef int (*arena_range_visit_fn)(void *context, const arena_range_block_t *block);
+
+/*
+ * Creates a range arena. The options are copied; `metadata` stays the caller's and must live as long as the range
+ * does. Returns NULL with EINVAL (`options` NULL, a bad source, fit, flag, range, quantum, page, growth or buffer;
+ * LIFO and FIFO at once; INSIDE without SBRK or with `metadata`; FIXED_METADATA without; a reserved field that is
+ * not 0), EBUSY (the break has an owner), ENOMEM. Nothing is mapped for blocks, but under INSIDE the first growth. O(1).
+ */
+ARENA_EXPORT arena_range_t *arena_range_create(const arena_range_options_t *options);
+
+/*
+ * Forgets every block and gives back what came from the kernel; of the break, what lies above the last foreign
+ * move. NULL is ignored. No other thread may be using it. Never fails. O(free runs + held_bytes / 32,768 quanta).
+ */
+ARENA_EXPORT void arena_range_destroy(arena_range_t *range);
+
+/*
+ * Returns the address of a new block of `bytes`, rounded up to the quantum; 0 counts as 1. Any thread may free it.
+ * Returns ARENA_RANGE_NONE with EINVAL iff `range` is NULL; ENOMEM iff no free run is large enough and the range,
+ * the limit, the page (WITHIN_PAGES), the metadata or the kernel allow no other. A mutex is taken, and the kernel
+ * may be asked under it. O(1) under ARENA_FIT_GOOD, but for the depth of the map, at most 9; else O(free runs).
+ */
+ARENA_EXPORT uint64_t arena_range_alloc(arena_range_t *range, uint64_t bytes);
+
+/*
+ * As arena_range_alloc, at an address that is a multiple of `alignment`, any power of two; smaller than the
+ * quantum counts as that. EINVAL also if it is no power of two. O(free runs) where no run has room for any position.
+ */
+ARENA_EXPORT uint64_t arena_range_aligned_alloc(arena_range_t *range, uint64_t alignment, uint64_t bytes);
+
+/*
+ * Makes the block at `address` `bytes` long without moving it; 0 counts as 1. True, or false with ENOMEM and nothing
+ * changed: what lies behind it is in use, or a page ends, and it is for the caller to allocate, copy and free. The
+ * last block of a range from the break moves the break. Shrinking never fails. EINVAL if `range` is NULL; misuse as
+ * in arena_range_free. O(free runs taken in).
+ */
+ARENA_EXPORT bool arena_range_resize(arena_range_t *range, uint64_t address, uint64_t bytes);
+
+/*
+ * Takes the block at `address` back. ARENA_RANGE_NONE is ignored. errno is left alone, save EINVAL if `range` is NULL.
+ * An address in free space ("double free"), within a block, or outside of what is held ends the process, see
+ * arena_set_error_handler. Never fails. Pages that are free then go back, see keep_bytes. O(1), amortized, but
+ * for the depth of the map.
+ */
+ARENA_EXPORT void arena_range_free(arena_range_t *range, uint64_t address);
+
+/*
+ * The size of the block that begins at `address`; 0 with EINVAL if none does, or `range` is NULL: the way to
+ * ask about an address of unknown origin. O(1), but for the depth of the map.
+ */
+ARENA_EXPORT uint64_t arena_range_size(arena_range_t *range, uint64_t address);
+
+/*
+ * Gives back every page that is free, keep_bytes or not: of the break those at the end. Returns the bytes given
+ * back; 0 with EINVAL if `range` is NULL. O(blocks and free runs).
+ */
+ARENA_EXPORT uint64_t arena_range_trim(arena_range_t *range);
+
+/* Fills the first `struct_bytes` bytes of *stats, as arena_stats does; zero, with EINVAL, if `range` is NULL. O(1). */
+ARENA_EXPORT void arena_range_stats(arena_range_t *range, arena_range_stats_t *stats, size_t struct_bytes);
+
+/*
+ * Reports every block and free run, addresses ascending, to `visit`, which is called with no lock held: each was so
+ * at some moment of the call, and a block that lives throughout is seen once. Returns the visitor's non-zero answer
+ * that ended it, 0 at the end; -1 with EINVAL (NULL). Needs no memory.
+ */
+ARENA_EXPORT int arena_range_walk(arena_range_t *range, arena_range_visit_fn visit, void *context);
+
+/* Verifies every invariant of the range, as arena_check does of an arena. O(blocks and free runs). */
+ARENA_EXPORT int arena_range_check(arena_range_t *range);
 
 /*
  * Sends misuse reports of the whole process to `handler` instead of stderr; NULL: back to stderr. It

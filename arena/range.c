@@ -1,0 +1,332 @@
+/* range.c: see range.h. */
+#include "range.h"
+
+#include "rangemap.h"
+#include "rangemeta.h"
+#include "rangesource.h"
+#include "registry.h"
+
+static arena_range_t *live; /* guarded by the registry lock */
+
+/* A neighbour that is merged: its descriptor, or `kept` if there is one already. */
+static range_run_t *absorb(arena_range_t *range, uint64_t index, range_run_t *kept)
+{
+    range_run_t *run = rangemap_run(range, index);
+    if (run == NULL) {
+        range->totals.strays--;
+        return kept;
+    }
+    rangebin_remove_locked(range, run);
+    if (kept == NULL) {
+        return run;
+    }
+    rangemeta_put_locked(range, RANGE_OBJECT_RUN, run);
+    return kept;
+}
+
+/*
+ *   | free | this | free |   ->   | free               |
+ *
+ * As far as it goes: behind a run that waited there may be another.
+ */
+bool range_release_locked(arena_range_t *range, uint64_t start, uint64_t count, range_run_t *run)
+{
+    uint64_t end = start + count;
+    while (range_may_merge(range, end) && rangemap_get(range, end) == RANGE_FREE) {
+        uint64_t next_end = rangemap_next(range, end);
+        run = absorb(range, end, run);
+        rangemap_set(range, end, RANGE_INSIDE);
+        end = next_end;
+    }
+    while (start != 0 && range_may_merge(range, start)) {
+        uint64_t last = rangemap_last(range, start - 1);
+        if (last == RANGE_NOWHERE || rangemap_get(range, last) != RANGE_FREE) {
+            break;
+        }
+        run = absorb(range, last, run);
+        rangemap_set(range, start, RANGE_INSIDE);
+        start = last;
+    }
+    run = run != NULL ? run : rangemeta_take_run_locked(range);
+    if (run == NULL) {
+        range->totals.strays++;
+        return false;
+    }
+    run->start = start;
+    run->count = end - start;
+    rangebin_insert_locked(range, run, false);
+    return true;
+}
+
+void range_merge_waiting_locked(arena_range_t *range)
+{
+    range_run_t *ring = &range->waiting;
+    while (ring->wait_next != ring) {
+        range_run_t *run = ring->wait_next;
+        rangebin_remove_locked(range, run);
+        range_release_locked(range, run->start, run->count, run);
+    }
+}
+
+void range_sweep_locked(arena_range_t *range)
+{
+    uint64_t index = rangemap_get(range, 0) != RANGE_INSIDE ? 0 : rangemap_next(range, 0);
+    while (index != RANGE_NOWHERE && range->totals.strays != 0) {
+        uint64_t next = rangemap_next(range, index);
+        if (rangemap_get(range, index) == RANGE_FREE && rangemap_run(range, index) == NULL) {
+            range->totals.strays--;
+            if (!range_release_locked(range, index, next - index, NULL)) {
+                return;
+            }
+        }
+        index = next;
+    }
+}
+
+/* Cuts [offset, offset + count) of a free run out as a block. False, and nothing has changed: no memory. */
+static bool carve(arena_range_t *range, range_run_t *run, uint64_t offset, uint64_t count)
+{
+    uint64_t start = run->start + offset, end = start + count;
+    uint64_t rest = run->count - offset - count;
+    bool waits = run->wait_next != NULL;
+    if (!rangemap_ensure(range, start) || (rest != 0 && !rangemap_ensure(range, end))) {
+        return false;
+    }
+    range_run_t *right = offset == 0 ? run : NULL;
+    if (rest != 0 && right == NULL && (right = rangemeta_take_run_locked(range)) == NULL) {
+        return false;
+    }
+    rangebin_remove_locked(range, run);
+    rangemap_set(range, start, RANGE_BLOCK);
+    if (offset != 0) {
+        run->count = offset;
+        rangebin_insert_locked(range, run, waits);
+    }
+    if (rest != 0) {
+        rangemap_set(range, end, RANGE_FREE);
+        right->start = end;
+        right->count = rest;
+        rangebin_insert_locked(range, right, waits);
+    } else if (offset == 0) {
+        rangemeta_put_locked(range, RANGE_OBJECT_RUN, run);
+    }
+    return true;
+}
+
+/* Freed blocks are handed out again as they were before anything merges. */
+static range_run_t *find(arena_range_t *range, range_want_t want, uint64_t *offset)
+{
+    if (range->waits) {
+        range_run_t *run = rangebin_find_own_locked(range, want, offset);
+        if (run != NULL) {
+            return run;
+        }
+        range_merge_waiting_locked(range);
+    }
+    range_run_t *run = rangebin_find_locked(range, want, offset);
+    if (run == NULL && range->totals.strays != 0) {
+        range_sweep_locked(range);
+        run = rangebin_find_locked(range, want, offset);
+    }
+    return run;
+}
+
+/* A descriptor for the next split or free, with a growth if the range is full of its own blocks. */
+static bool reserve(arena_range_t *range)
+{
+    if (rangemeta_reserve_locked(range)) {
+        return true;
+    }
+    range_want_t piece = {rangemeta_piece_quanta(range), 1};
+    return range->inside && rangesource_grow_locked(range, piece) && rangemeta_reserve_locked(range);
+}
+
+/* Files what a block gives up, and what is then free at a page's or the heap's end goes back. */
+static void give_up(arena_range_t *range, uint64_t index, uint64_t count)
+{
+    if (!range->waits) {
+        range_release_locked(range, index, count, NULL);
+    } else {
+        range_run_t *run = rangemeta_take_run_locked(range);
+        range->totals.strays += run == NULL;
+        if (run != NULL) {
+            run->start = index;
+            run->count = count;
+            rangebin_insert_locked(range, run, true);
+        }
+    }
+    if (range->source == ARENA_RANGE_SBRK && index + count == range->tail) {
+        range->tail = index;
+        rangesource_lower_break_locked(range, range->keep);
+    } else if (range->source == ARENA_RANGE_MMAP) {
+        rangesource_unmap_pages_locked(range, index, range->keep);
+    }
+}
+
+/* A block ends at `end` now. */
+static void note_end(arena_range_t *range, uint64_t end)
+{
+    range->tail = end > range->tail ? end : range->tail;
+}
+
+uint64_t range_take_locked(arena_range_t *range, range_want_t want)
+{
+    check_debug(lock_is_held(&range->lock));
+    uint64_t offset = 0;
+    if (want.alignment > 1 && !reserve(range)) {
+        return RANGE_NOWHERE; /* a block in the middle of a run leaves one run more */
+    }
+    range_run_t *run = find(range, want, &offset);
+    /* Where no block crosses a page, a larger alignment than a page's may take more than one. */
+    uint64_t tries = range_in_pages(range) ? want.alignment / range->page + 1 : 1;
+    for (; run == NULL && tries > 0 && rangesource_grow_locked(range, want); tries--) {
+        run = find(range, want, &offset);
+    }
+    if (run == NULL) {
+        return RANGE_NOWHERE;
+    }
+    uint64_t start = run->start + offset;
+    if (!carve(range, run, offset, want.count)) {
+        return RANGE_NOWHERE;
+    }
+    note_end(range, start + want.count);
+    range->totals.live += want.count;
+    range->totals.live_blocks++;
+    range->totals.allocations++;
+    return start;
+}
+
+misuse_t range_locate_locked(const arena_range_t *range, uint64_t address, uint64_t *index)
+{
+    uint64_t offset = address - range->origin;
+    if (address < range->origin) {
+        return MISUSE_FOREIGN;
+    }
+    *index = offset >> range->quantum_log2;
+    bool aligned = *index << range->quantum_log2 == offset;
+    uint64_t start = rangemap_last(range, *index);
+    range_mark_t mark = start == RANGE_NOWHERE ? RANGE_HOLE : rangemap_get(range, start);
+    if (mark == RANGE_HOLE || (mark == RANGE_BLOCK && rangemeta_owns(range, start))) {
+        return MISUSE_FOREIGN;
+    }
+    if (mark == RANGE_FREE) {
+        return aligned ? MISUSE_DOUBLE_FREE : MISUSE_FOREIGN;
+    }
+    return aligned && start == *index ? MISUSE_NONE : MISUSE_INTERIOR;
+}
+
+void range_put_locked(arena_range_t *range, uint64_t index)
+{
+    check_debug(lock_is_held(&range->lock));
+    reserve(range); /* if it fails, the run may be a stray for a while */
+    uint64_t count = rangemap_next(range, index) - index;
+    rangemap_set(range, index, RANGE_FREE);
+    range->totals.live -= count;
+    range->totals.live_blocks--;
+    range->totals.frees++;
+    give_up(range, index, count);
+}
+
+static bool shrink(arena_range_t *range, uint64_t index, uint64_t count, uint64_t surplus)
+{
+    if (!rangemap_ensure(range, index + count)) {
+        return true; /* stays as it is */
+    }
+    reserve(range);
+    rangemap_set(range, index + count, RANGE_FREE);
+    range->totals.live -= surplus;
+    give_up(range, index + count, surplus);
+    return true;
+}
+
+/* Free quanta from `end` on, as far as a block may grow. */
+static uint64_t room_behind(const arena_range_t *range, uint64_t end, uint64_t wanted)
+{
+    uint64_t at = end;
+    while (at - end < wanted && range_may_merge(range, at) && rangemap_get(range, at) == RANGE_FREE) {
+        at = rangemap_next(range, at);
+    }
+    return at - end;
+}
+
+/* Takes `wanted` quanta of the free runs behind `end`; there are as many, and a leaf for the new end. */
+static void take_behind(arena_range_t *range, uint64_t end, uint64_t wanted)
+{
+    uint64_t target = end + wanted;
+    while (end < target) {
+        uint64_t next = rangemap_next(range, end);
+        range_run_t *run = rangemap_run(range, end);
+        bool waits = run != NULL && run->wait_next != NULL;
+        if (run != NULL) {
+            rangebin_remove_locked(range, run);
+        } else {
+            range->totals.strays--;
+        }
+        if (next > target) {
+            rangemap_set(range, target, RANGE_FREE);
+        }
+        rangemap_set(range, end, RANGE_INSIDE);
+        if (next <= target && run != NULL) {
+            rangemeta_put_locked(range, RANGE_OBJECT_RUN, run);
+        } else if (run != NULL) {
+            run->start = target;
+            run->count = next - target;
+            rangebin_insert_locked(range, run, waits);
+        } else {
+            range->totals.strays += next > target;
+        }
+        end = next;
+    }
+}
+
+bool range_resize_locked(arena_range_t *range, uint64_t index, uint64_t count)
+{
+    check_debug(lock_is_held(&range->lock));
+    uint64_t end = rangemap_next(range, index), now = end - index;
+    if (count <= now) {
+        return count == now || shrink(range, index, count, now - count);
+    }
+    uint64_t wanted = count - now, room = room_behind(range, end, wanted);
+    if (room < wanted && end + room == range->end && range->source == ARENA_RANGE_SBRK &&
+        rangesource_grow_locked(range, (range_want_t){wanted, 1})) {
+        room = room_behind(range, end, wanted);
+    }
+    if (room < wanted || !rangemap_ensure(range, index + count)) {
+        return false;
+    }
+    take_behind(range, end, wanted);
+    note_end(range, index + count);
+    range->totals.live += wanted;
+    return true;
+}
+
+bool range_each_lock(bool (*act)(lock_t *lock))
+{
+    bool done = true;
+    for (arena_range_t *range = live; range != NULL && done; range = range->next_live) {
+        done = range->lock.off || act(&range->lock);
+    }
+    return done;
+}
+
+void range_add_live_locked(arena_range_t *range)
+{
+    range->previous_live = NULL;
+    range->next_live = live;
+    if (live != NULL) {
+        live->previous_live = range;
+    }
+    live = range;
+}
+
+void range_remove_live_locked(arena_range_t *range)
+{
+    if (range->next_live != NULL) {
+        range->next_live->previous_live = range->previous_live;
+    }
+    if (range->previous_live != NULL) {
+        range->previous_live->next_live = range->next_live;
+    } else {
+        live = range->next_live;
+    }
+}

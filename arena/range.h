@@ -1,0 +1,48 @@
+/*
+ * range.h: blocks of a range arena: found, cut off, merged; and the list of live ranges. Guarded by the range's
+ * lock; a range has no other, and the kernel is called under it.
+ */
+#ifndef ARENA_RANGE_H
+#define ARENA_RANGE_H
+
+#include "check.h"
+#include "rangebin.h"
+
+/* Bounded walks over neighbours that wait, before they are merged. */
+enum { RANGE_WALK_STEPS = 64 };
+
+/* Whether runs on both sides of `index` may be one. */
+INLINE bool range_may_merge(const arena_range_t *range, uint64_t index)
+{
+    return !range_in_pages(range) || (index & (range->page - 1)) != 0;
+}
+
+/* Files the free run [start, start + count), whose start is marked, merged with its neighbours; `run`: a
+ * descriptor to use, or NULL. False: none was to be had, and it is a stray. */
+HIDDEN bool range_release_locked(arena_range_t *range, uint64_t start, uint64_t count, range_run_t *run);
+
+/* Merges every run that waits. */
+HIDDEN void range_merge_waiting_locked(arena_range_t *range);
+
+/* Describes strays as far as memory goes. */
+HIDDEN void range_sweep_locked(arena_range_t *range);
+
+/* The index of a new block, or RANGE_NOWHERE. */
+HIDDEN uint64_t range_take_locked(arena_range_t *range, range_want_t want);
+
+/* Where `address` lies: MISUSE_NONE, and *index, iff a block of the application begins there. */
+HIDDEN misuse_t range_locate_locked(const arena_range_t *range, uint64_t address, uint64_t *index);
+
+HIDDEN void range_put_locked(arena_range_t *range, uint64_t index);
+
+/* Makes the block at `index` `count` quanta long where it lies. */
+HIDDEN bool range_resize_locked(arena_range_t *range, uint64_t index, uint64_t count);
+
+/* fork.c only, under the registry lock: the lock of every live range; stops at the first false. */
+HIDDEN bool range_each_lock(bool (*act)(lock_t *lock));
+
+/* Caller holds the registry lock. */
+HIDDEN void range_add_live_locked(arena_range_t *range);
+HIDDEN void range_remove_live_locked(arena_range_t *range);
+
+#endif

@@ -1,0 +1,270 @@
+/* rangebin.c: see rangebin.h. */
+#include "rangebin.h"
+
+#include "check.h"
+#include "rangemap.h"
+
+enum { STEPS = 1 << RANGE_STEPS_LOG2, LAST_BIN = RANGE_BINS - 1, PROBES = 8 };
+
+static unsigned log2_of(uint64_t value)
+{
+    return (unsigned)(63 - __builtin_clzll(value));
+}
+
+unsigned rangebin_index(uint64_t count)
+{
+    unsigned log2 = log2_of(count);
+    if (log2 < RANGE_STEPS_LOG2) {
+        return (unsigned)count;
+    }
+    unsigned level = log2 - RANGE_STEPS_LOG2 + 1;
+    if (level >= RANGE_BIN_LEVELS) {
+        return LAST_BIN;
+    }
+    return level << RANGE_STEPS_LOG2 | ((unsigned)(count >> (log2 - RANGE_STEPS_LOG2)) & (STEPS - 1));
+}
+
+/* The lowest bin all of whose runs have at least `count`; the last bin promises nothing. */
+static unsigned index_above(uint64_t count)
+{
+    unsigned log2 = log2_of(count);
+    return rangebin_index(log2 > RANGE_STEPS_LOG2 ? count + (((uint64_t)1 << (log2 - RANGE_STEPS_LOG2)) - 1)
+                                                  : count);
+}
+
+/* The lowest bin from `index` up that holds a run, or RANGE_BINS. */
+static unsigned next_bin(const range_bins_t *bins, unsigned index)
+{
+    unsigned level = index >> RANGE_STEPS_LOG2;
+    if (index >= RANGE_BINS) {
+        return RANGE_BINS;
+    }
+    uint32_t steps = bins->step_map[level] & (uint32_t)bits_from(index & (STEPS - 1));
+    if (steps == 0) {
+        uint64_t levels = bins->level_map & bits_from(level + 1);
+        if (levels == 0) {
+            return RANGE_BINS;
+        }
+        level = lowest_bit(levels);
+        steps = bins->step_map[level];
+    }
+    return level << RANGE_STEPS_LOG2 | lowest_bit(steps);
+}
+
+static void bin_add(range_bins_t *bins, range_run_t *run, bool last)
+{
+    unsigned bin = rangebin_index(run->count);
+    range_run_t *head = bins->heads[bin];
+    if (head == NULL) {
+        run->next = run->previous = bins->heads[bin] = run;
+        bins->step_map[bin >> RANGE_STEPS_LOG2] |= 1u << (bin & (STEPS - 1));
+        bins->level_map |= (uint64_t)1 << (bin >> RANGE_STEPS_LOG2);
+        return;
+    }
+    run->next = head;
+    run->previous = head->previous;
+    head->previous->next = run;
+    head->previous = run;
+    if (!last) {
+        bins->heads[bin] = run;
+    }
+}
+
+static void bin_remove(range_bins_t *bins, range_run_t *run)
+{
+    unsigned bin = rangebin_index(run->count), level = bin >> RANGE_STEPS_LOG2;
+    if (run->next != run) {
+        run->next->previous = run->previous;
+        run->previous->next = run->next;
+        bins->heads[bin] = bins->heads[bin] == run ? run->next : bins->heads[bin];
+        return;
+    }
+    bins->heads[bin] = NULL;
+    bins->step_map[level] &= ~(1u << (bin & (STEPS - 1)));
+    if (bins->step_map[level] == 0) {
+        bins->level_map &= ~((uint64_t)1 << level);
+    }
+}
+
+void rangebin_insert_locked(arena_range_t *range, range_run_t *run, bool waits)
+{
+    bin_add(&range->bins, run, (range->flags & ARENA_RANGE_FIFO) != 0);
+    rangemap_add_run(range, run);
+    run->wait_next = NULL;
+    if (waits) {
+        range_run_t *ring = &range->waiting;
+        run->wait_next = ring->wait_next;
+        run->wait_previous = ring;
+        ring->wait_next->wait_previous = run;
+        ring->wait_next = run;
+    }
+    range->totals.free_runs++;
+}
+
+void rangebin_remove_locked(arena_range_t *range, range_run_t *run)
+{
+    bin_remove(&range->bins, run);
+    rangemap_remove_run(range, run);
+    if (run->wait_next != NULL) {
+        run->wait_next->wait_previous = run->wait_previous;
+        run->wait_previous->wait_next = run->wait_next;
+        run->wait_next = NULL;
+    }
+    range->totals.free_runs--;
+}
+
+void rangebin_move_locked(arena_range_t *range, range_run_t *from, range_run_t *to)
+{
+    range_run_t **head = &range->bins.heads[rangebin_index(from->count)];
+    *head = *head == from ? to : *head;
+    if (from->next == from) {
+        to->next = to->previous = to;
+    } else {
+        to->next->previous = to->previous->next = to;
+    }
+    if (to->wait_next != NULL) {
+        to->wait_next->wait_previous = to->wait_previous->wait_next = to;
+    }
+    rangemap_move_run(range, from, to);
+}
+
+/* Whether a run has room; *offset: where. */
+static bool fits(const arena_range_t *range, const range_run_t *run, range_want_t want, uint64_t *offset)
+{
+    *offset = 0;
+    if (want.alignment > 1) {
+        uint64_t at = (range->origin >> range->quantum_log2) + run->start;
+        *offset = (0 - at) & (want.alignment - 1);
+    }
+    return run->count >= want.count && run->count - want.count >= *offset;
+}
+
+/* The first of a bin that has room, of at most `probes`. */
+static range_run_t *probe(const arena_range_t *range, unsigned bin, range_want_t want, unsigned probes,
+                          uint64_t *offset)
+{
+    range_run_t *head = range->bins.heads[bin], *run = head;
+    for (; run != NULL && probes > 0; probes--) {
+        if (fits(range, run, want, offset)) {
+            return run;
+        }
+        run = run->next == head ? NULL : run->next;
+    }
+    return NULL;
+}
+
+range_run_t *rangebin_find_own_locked(arena_range_t *range, range_want_t want, uint64_t *offset)
+{
+    return probe(range, rangebin_index(want.count), want, PROBES, offset);
+}
+
+static bool is_lower(const arena_range_t *range, const range_run_t *run, const range_run_t *best)
+{
+    (void)range;
+    return run->start < best->start;
+}
+
+static bool is_smaller(const arena_range_t *range, const range_run_t *run, const range_run_t *best)
+{
+    return run->count < best->count || (run->count == best->count && is_lower(range, run, best));
+}
+
+static bool is_larger(const arena_range_t *range, const range_run_t *run, const range_run_t *best)
+{
+    return run->count > best->count || (run->count == best->count && is_lower(range, run, best));
+}
+
+/* Lowest from the rover up, else lowest. */
+static bool is_next(const arena_range_t *range, const range_run_t *run, const range_run_t *best)
+{
+    bool behind = run->start >= range->rover, best_behind = best->start >= range->rover;
+    return behind == best_behind ? run->start < best->start : behind;
+}
+
+typedef bool better_t(const arena_range_t *range, const range_run_t *run, const range_run_t *best);
+
+/* The best of all that have room. */
+static range_run_t *search(const arena_range_t *range, range_want_t want, uint64_t *offset, better_t *better)
+{
+    range_run_t *best = NULL;
+    const range_bins_t *bins = &range->bins;
+    for (unsigned bin = next_bin(bins, rangebin_index(want.count)); bin < RANGE_BINS;
+         bin = next_bin(bins, bin + 1)) {
+        if (best != NULL && better == is_smaller) {
+            break; /* higher bins have none smaller */
+        }
+        range_run_t *run = bins->heads[bin];
+        do {
+            uint64_t at;
+            if (fits(range, run, want, &at) && (best == NULL || better(range, run, best))) {
+                best = run;
+                *offset = at;
+            }
+            run = run->next;
+        } while (run != bins->heads[bin]);
+    }
+    return best;
+}
+
+/* The head of its own bin, else any run of a higher bin, else some more of its own, else whatever there is. */
+static range_run_t *find_good(arena_range_t *range, range_want_t want, uint64_t *offset)
+{
+    unsigned own = rangebin_index(want.count);
+    range_run_t *run = probe(range, own, want, 1, offset);
+    uint64_t padded = want.count + (want.alignment > 1 ? want.alignment - 1 : 0);
+    if (run == NULL && padded >= want.count) {
+        unsigned higher = next_bin(&range->bins, index_above(padded));
+        run = higher < LAST_BIN ? probe(range, higher, want, 1, offset) : NULL;
+    }
+    if (run == NULL) {
+        run = probe(range, own, want, PROBES, offset);
+    }
+    if (run == NULL) {
+        run = probe(range, LAST_BIN, want, UINT32_MAX, offset);
+    }
+    return run;
+}
+
+range_run_t *rangebin_find_locked(arena_range_t *range, range_want_t want, uint64_t *offset)
+{
+    check_debug(lock_is_held(&range->lock));
+    range_run_t *run = NULL;
+    switch (range->fit) {
+    case ARENA_FIT_GOOD:
+        run = find_good(range, want, offset);
+        /* No fitting request fails: what the probes miss the search finds. */
+        return run != NULL ? run : search(range, want, offset, is_smaller);
+    case ARENA_FIT_FIRST:
+        return search(range, want, offset, is_lower);
+    case ARENA_FIT_BEST:
+        return search(range, want, offset, is_smaller);
+    case ARENA_FIT_WORST:
+        return search(range, want, offset, is_larger);
+    case ARENA_FIT_NEXT:
+        run = search(range, want, offset, is_next);
+        range->rover = run == NULL ? 0 : run->start + *offset + want.count;
+    }
+    return run;
+}
+
+range_run_t *rangebin_find_below_locked(const arena_range_t *range, uint64_t count, uint64_t below)
+{
+    uint64_t offset;
+    range_run_t *run = search(range, (range_want_t){count, 1}, &offset, is_lower);
+    return run != NULL && run->start < below ? run : NULL;
+}
+
+uint64_t rangebin_largest(const arena_range_t *range)
+{
+    const range_bins_t *bins = &range->bins;
+    if (bins->level_map == 0) {
+        return 0;
+    }
+    unsigned level = log2_of(bins->level_map);
+    range_run_t *head = bins->heads[level << RANGE_STEPS_LOG2 | log2_of(bins->step_map[level])];
+    uint64_t largest = head->count;
+    for (range_run_t *run = head->next; run != head; run = run->next) {
+        largest = run->count > largest ? run->count : largest;
+    }
+    return largest;
+}

@@ -1,0 +1,260 @@
+/* rangesource.c: see rangesource.h. */
+#include "rangesource.h"
+
+#include "check.h"
+#include "os.h"
+#include "range.h"
+#include "rangemap.h"
+#include "rangemeta.h"
+
+/* Leaves for every mark that [start, end) begins with: both ends, and where no run may cross a page, pages. */
+static bool ensure_leaves(arena_range_t *range, uint64_t start, uint64_t end)
+{
+    for (uint64_t at = start; range_in_pages(range) && at < end;
+         at = range_down_to_page(range, at) + range->page) {
+        if (!rangemap_ensure(range, at)) {
+            return false;
+        }
+    }
+    return rangemap_ensure(range, start) && rangemap_ensure(range, end);
+}
+
+/* Makes [start, end) ours, all of it free, in one run or in one a page, the lowest filed last. */
+static void file_area(arena_range_t *range, uint64_t start, uint64_t end)
+{
+    if (rangemap_get(range, end) == RANGE_INSIDE) {
+        rangemap_set(range, end, RANGE_HOLE); /* else something of ours goes on there */
+    }
+    while (start < end) {
+        uint64_t from = range_in_pages(range) ? range_down_to_page(range, end - 1) : start;
+        from = from > start ? from : start;
+        rangemap_set(range, from, RANGE_FREE);
+        range_release_locked(range, from, end - from, NULL);
+        end = from;
+    }
+}
+
+static void count_mapped(arena_range_t *range, uint64_t count)
+{
+    range_totals_t *totals = &range->totals;
+    totals->mapped += count;
+    totals->peak = totals->peak > totals->mapped ? totals->peak : totals->mapped;
+}
+
+/* False: no memory to say that it is ours; the caller gives it back. */
+static bool add_area(arena_range_t *range, uint64_t start, uint64_t count)
+{
+    if (!ensure_leaves(range, start, start + count)) {
+        return false;
+    }
+    count_mapped(range, count);
+    file_area(range, start, start + count);
+    return true;
+}
+
+static uint64_t room_in_limit(const arena_range_t *range)
+{
+    return range->limit - range->totals.mapped;
+}
+
+/* How much to grow by: `least`, which is in pages, or the step where the limit allows it; 0: neither. */
+static uint64_t growth_of(const arena_range_t *range, uint64_t least)
+{
+    uint64_t wished = least > range->step ? least : range->step;
+    if (wished <= room_in_limit(range)) {
+        return wished;
+    }
+    return least <= room_in_limit(range) ? least : 0;
+}
+
+/* Quanta that certainly hold `want`; 0: more than there can be. */
+static uint64_t padded(range_want_t want)
+{
+    uint64_t count = want.count + (want.alignment > 1 ? want.alignment - 1 : 0);
+    return count < want.count || count > RANGE_NOWHERE >> 5 ? 0 : count;
+}
+
+static bool grow_given(arena_range_t *range)
+{
+    uint64_t left = range->limit - range->end;
+    uint64_t count = range_in_pages(range) && left > range->step ? range->step : left;
+    if (left == 0 || !add_area(range, range->end, count)) {
+        return false;
+    }
+    range->end += count;
+    return true;
+}
+
+static bool grow_by_mapping(arena_range_t *range, range_want_t want)
+{
+    uint64_t least = range_up_to_page(range, range_in_pages(range) ? want.count : padded(want));
+    uint64_t count = least == 0 ? 0 : growth_of(range, least);
+    size_t page_bytes = range_bytes_of(range, range->page);
+    if (count == 0 || count > SIZE_MAX >> range->quantum_log2) {
+        return false;
+    }
+    range->totals.kernel_calls++;
+    void *start = os_map(range_bytes_of(range, count), page_bytes, (os_map_options_t){0});
+    if (start == NULL) {
+        return false;
+    }
+    if (!add_area(range, range_index_of(range, start), count)) {
+        os_unmap(start, range_bytes_of(range, count));
+        return false;
+    }
+    return true;
+}
+
+/* Free quanta at the very end, which a growth would add to. */
+static uint64_t free_tail(const arena_range_t *range)
+{
+    uint64_t last = range->end == 0 ? RANGE_NOWHERE : rangemap_last(range, range->end - 1);
+    bool free = last != RANGE_NOWHERE && rangemap_get(range, last) == RANGE_FREE;
+    return free && !range_in_pages(range) ? range->end - last : 0;
+}
+
+/* What a growth from `start` on must have, fronts and pieces included; 0: impossible. */
+static uint64_t growth_at(const arena_range_t *range, uint64_t start, range_want_t want, uint64_t tail,
+                          size_t *front_bytes)
+{
+    uint64_t need = range_in_pages(range) ? range->page : padded(want);
+    *front_bytes = 0;
+    if (need == 0 || !range->inside) {
+        return need == 0 ? 0 : growth_of(range, range_up_to_page(range, need > tail ? need - tail : 1));
+    }
+    bool described = range->meta.spare != NULL || range->meta.free[RANGE_OBJECT_RUN] != NULL;
+    uint64_t piece = described ? 0 : rangemeta_piece_quanta(range);
+    uint64_t count = growth_of(range, range_up_to_page(range, (need > tail ? need - tail : 1) + piece));
+    for (;;) {
+        *front_bytes = rangemeta_front_bytes(range, start + count);
+        uint64_t front = *front_bytes == 0 ? 0 : (*front_bytes >> range->quantum_log2) + 1;
+        uint64_t least =
+            range_up_to_page(range, front + piece + (front == 0 && need > tail ? need - tail : need));
+        if (count == 0 || count >= least) {
+            return count;
+        }
+        count = growth_of(range, least);
+    }
+}
+
+/* Metadata first, then what is free. The map has room for all of it. */
+static void add_area_inside(arena_range_t *range, uint64_t start, uint64_t count, size_t skip,
+                            size_t front_bytes)
+{
+    uint64_t end = start + count;
+    count_mapped(range, count);
+    if (front_bytes != 0) {
+        start = rangemeta_add_front_locked(range, start, skip, front_bytes, end);
+    }
+    if (range->meta.spare == NULL && range->meta.free[RANGE_OBJECT_RUN] == NULL) {
+        start = rangemeta_add_piece_locked(range, start);
+    }
+    file_area(range, start, end);
+}
+
+/* By `bytes`, if it is at `now`. */
+static bool move_break(uintptr_t now, size_t bytes)
+{
+    char *old = bytes > PTRDIFF_MAX / 2 ? NULL : os_break_move((intptr_t)bytes);
+    if ((uintptr_t)old == now) {
+        return true;
+    }
+    if (old != NULL && os_break() == old + bytes) {
+        os_break_move(-(intptr_t)bytes); /* another thread moved it in between */
+    }
+    return false;
+}
+
+static bool grow_break(arena_range_t *range, range_want_t want)
+{
+    uintptr_t now = (uintptr_t)os_break();
+    bool contiguous = range->end != 0 && range_address(range, range->end) == now;
+    uint64_t page_bytes = range->page << range->quantum_log2;
+    uint64_t first = (now + page_bytes - 1) & ~(page_bytes - 1);
+    if (now == 0 || first < range->origin) {
+        return false;
+    }
+    uint64_t start = (first - range->origin) >> range->quantum_log2;
+    size_t front_bytes;
+    uint64_t count = growth_at(range, start, want, contiguous ? free_tail(range) : 0, &front_bytes);
+    if (count == 0 || count > (uint64_t)PTRDIFF_MAX >> (range->quantum_log2 + 1)) {
+        return false;
+    }
+    size_t bytes = (size_t)(first - now) + range_bytes_of(range, count);
+    range->totals.kernel_calls++;
+    if (!move_break(now, bytes)) {
+        return false;
+    }
+    if (range->inside) {
+        add_area_inside(range, start, count, 0, front_bytes);
+    } else if (!add_area(range, start, count)) {
+        os_break_move(-(intptr_t)bytes);
+        return false;
+    }
+    range->tail = contiguous ? range->tail : start;
+    range->end = start + count;
+    return true;
+}
+
+bool rangesource_grow_locked(arena_range_t *range, range_want_t want)
+{
+    switch (range->source) {
+    case ARENA_RANGE_GIVEN:
+        return grow_given(range);
+    case ARENA_RANGE_MMAP:
+        return grow_by_mapping(range, want);
+    case ARENA_RANGE_SBRK:
+        return grow_break(range, want);
+    }
+    return false;
+}
+
+arena_range_t *rangesource_found(const arena_range_t *model)
+{
+    uintptr_t now = (uintptr_t)os_break();
+    size_t page_bytes = range_bytes_of(model, model->page);
+    size_t pad = align_up(now, page_bytes) - now, own = sizeof *model;
+    size_t front_bytes = 0, least = 0, bytes = range_bytes_of(model, model->step);
+    do { /* what it needs depends on how much there is */
+        bytes = max_size(bytes, align_up(least, page_bytes));
+        front_bytes = rangemeta_front_bytes(model, bytes >> model->quantum_log2);
+        least = own + front_bytes + sizeof(range_piece_t) + ((size_t)4 << model->quantum_log2);
+    } while (bytes < least);
+    if (now == 0 || bytes >> model->quantum_log2 > model->limit || !move_break(now, pad + bytes)) {
+        return NULL;
+    }
+    arena_range_t *range = (arena_range_t *)(now + pad);
+    *range = *model;
+    range->origin = now + pad;
+    range->end = bytes >> range->quantum_log2;
+    range->waiting.wait_next = range->waiting.wait_previous = &range->waiting;
+    range->totals.kernel_calls = 1;
+    add_area_inside(range, 0, range->end, own, front_bytes);
+    range->tail = range->meta.front->self.count;
+    return range;
+}
+
+/* The area that begins at `start`; answers its end. */
+static uint64_t area_end(const arena_range_t *range, uint64_t start)
+{
+    uint64_t end = rangemap_next(range, start);
+    while (rangemap_get(range, end) != RANGE_HOLE) {
+        end = rangemap_next(range, end);
+    }
+    return end;
+}
+
+void rangesource_close(arena_range_t *range)
+{
+    uint64_t start = rangemap_get(range, 0) != RANGE_INSIDE ? 0 : rangemap_next(range, 0), end;
+    for (; start != RANGE_NOWHERE && range->source != ARENA_RANGE_GIVEN; start = rangemap_next(range, end)) {
+        end = area_end(range, start);
+        size_t bytes = range_bytes_of(range, end - start);
+        if (range->source == ARENA_RANGE_MMAP) {
+            os_unmap((void *)(uintptr_t)range_address(range, start), bytes);
+        } else if (end == range->end && (uintptr_t)os_break() == range_address(range, end)) {
+            os_break_move(-(intptr_t)bytes); /* areas below lie below a break that is not ours */
+            return;
+        }
+    }
+}

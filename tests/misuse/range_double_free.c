@@ -1,0 +1,11 @@
+/* expect: libarena: double free: block 0x..., arena "test" */
+#include "arena.h"
+
+int main(void)
+{
+    arena_range_t *range = arena_range_create(&(arena_range_options_t){.name = "test", .bytes = 4096});
+    uint64_t block = arena_range_alloc(range, 100);
+    arena_range_free(range, block);
+    arena_range_free(range, block);
+    return 0;
+}
