@@ -132,21 +132,21 @@ workload_t workload_order(size_t n, order_t order, bool random_sizes)
     return w;
 }
 
-workload_t workload_churn(size_t n, size_t rounds)
+workload_t workload_churn(const char *name, size_t n, size_t rounds, size_t least, size_t most)
 {
-    workload_t w = workload_begin("churn, 8 to 512 B");
+    workload_t w = workload_begin(name);
     live_t *live = map(n * sizeof *live);
 
     seed = 2;
     w.batched = true;
     for (size_t i = 0; i < n; i++)
-        live[i] = live_new(&w, between(8, 512));
+        live[i] = live_new(&w, between(least, most));
     w.timed_from = w.count;
     for (size_t round = 0; round < rounds; round++) {
         shuffle(live, n);
         free_all(&w, live, n / 8);
         for (size_t i = 0; i < n / 8; i++)
-            live[i] = live_new(&w, between(8, 512));
+            live[i] = live_new(&w, between(least, most));
     }
     w.timed_to = w.count;
     free_all(&w, live, n);

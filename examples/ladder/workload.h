@@ -32,8 +32,8 @@ typedef enum { ORDER_LIFO, ORDER_FIFO, ORDER_RANDOM } order_t;
 /* Three times: n blocks allocated, then freed in an order. Sizes are 64, or 8 to 512 at random. */
 workload_t workload_order(size_t n, order_t order, bool random_sizes);
 
-/* n live blocks of 8 to 512 bytes; in each round an eighth is freed at random and allocated anew: timed. */
-workload_t workload_churn(size_t n, size_t rounds);
+/* n live blocks of random sizes; in each round an eighth is freed at random and allocated anew: timed. */
+workload_t workload_churn(const char *name, size_t n, size_t rounds, size_t least, size_t most);
 
 /* n small blocks, of which most go; larger ones; then these go and small ones come back; then all go. */
 workload_t workload_phases(size_t n);
