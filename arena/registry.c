@@ -21,8 +21,8 @@ typedef _Atomic(arena_t *) slot_t;
 lock_t registry_lock = LOCK_STATIC(RANK_REGISTRY);
 
 static slot_t first_page[1 << PAGE_LOG2]; /* no system call for the first arenas */
-/* written under the lock, read with acquire without */
-static _Atomic(slot_t *) pages[PAGES] = {first_page};
+/* written under the lock, read with acquire without; [0] is not used */
+static _Atomic(slot_t *) pages[PAGES];
 /* guarded by the lock */
 static uint32_t last_index;
 static arena_t *live;
@@ -33,6 +33,9 @@ static _Atomic size_t bounded;
 
 static slot_t *slot_of(uint32_t index)
 {
+    if (LIKELY(index < 1 << PAGE_LOG2)) {
+        return &first_page[index];
+    }
     slot_t *page = atomic_load_explicit(&pages[index >> PAGE_LOG2], memory_order_acquire);
     return page == NULL ? NULL : &page[index & ((1 << PAGE_LOG2) - 1)];
 }

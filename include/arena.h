@@ -224,7 +224,7 @@ ARENA_EXPORT void arena_reset(arena_t *arena);
  */
 ARENA_EXPORT void *arena_alloc(arena_t *arena, size_t size)
 #if defined(__GNUC__)
-    __attribute__((malloc, alloc_size(2)))
+    __attribute__((__malloc__, alloc_size(2)))
 #endif
     ;
 
@@ -234,7 +234,7 @@ ARENA_EXPORT void *arena_alloc(arena_t *arena, size_t size)
  */
 ARENA_EXPORT void *arena_calloc(arena_t *arena, size_t count, size_t size)
 #if defined(__GNUC__)
-    __attribute__((malloc, alloc_size(2, 3)))
+    __attribute__((__malloc__, alloc_size(2, 3)))
 #endif
     ;
 
@@ -257,7 +257,7 @@ ARENA_EXPORT void *arena_realloc(arena_t *arena, void *block, size_t size)
  */
 ARENA_EXPORT void *arena_aligned_alloc(arena_t *arena, size_t alignment, size_t size)
 #if defined(__GNUC__)
-    __attribute__((malloc, alloc_size(3)))
+    __attribute__((__malloc__, alloc_size(3)))
 #endif
     ;
 
@@ -306,7 +306,7 @@ ARENA_EXPORT arena_t *arena_of(const void *block);
  */
 ARENA_EXPORT void *arena_alloc_named(arena_t *arena, size_t size, const char *name)
 #if defined(__GNUC__)
-    __attribute__((malloc, alloc_size(2)))
+    __attribute__((__malloc__, alloc_size(2)))
 #endif
     ;
 

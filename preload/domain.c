@@ -128,26 +128,41 @@ static uint64_t waits_of(arena_t *arena)
     return waits;
 }
 
-void domain_look(void)
+/* The index of the calling thread's home among `count`; `count` if it has none. */
+static unsigned own_index(unsigned count)
 {
-    unsigned count = count_arenas();
     unsigned own = 0;
     while (own < count && domain_arena(own) != thread_self.home) {
         own++;
     }
+    return own;
+}
+
+void domain_spread(void)
+{
+    int saved = errno;
+    unsigned count = count_arenas();
+    unsigned next = own_index(count) + 1;
+    if (next > count) {
+        return;
+    }
+    arena_t *other = next < count ? domain_arena(next) : next < most_arenas() ? make(next) : domain_arena(0);
+    if (other != NULL && other != thread_self.home) {
+        thread_settle(other);
+    }
+    errno = saved;
+}
+
+void domain_look(void)
+{
+    unsigned count = count_arenas();
+    unsigned own = own_index(count);
     if (own == count) {
         return;
     }
     uint64_t waits = waits_of(thread_self.home);
     uint64_t seen = atomic_exchange_explicit(&waits_seen[own], waits, memory_order_relaxed);
-    if (waits - seen < WAITS_TO_MOVE || waits < seen) {
-        return;
-    }
-    int saved = errno;
-    unsigned next = own + 1;
-    arena_t *other = next < count ? domain_arena(next) : next < most_arenas() ? make(next) : domain_arena(0);
-    errno = saved;
-    if (other != NULL && other != thread_self.home) {
-        thread_settle(other);
+    if (waits > seen && waits - seen >= WAITS_TO_MOVE) {
+        domain_spread();
     }
 }

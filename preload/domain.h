@@ -23,4 +23,7 @@ HIDDEN arena_t *domain_arena(unsigned i);
 /* To be called now and then by a thread that allocates: leaves a home whose mutex is often taken. */
 HIDDEN void domain_look(void);
 
+/* Moves the calling thread to the next arena, which is made if there may be one more. */
+HIDDEN void domain_spread(void);
+
 #endif
