@@ -138,12 +138,27 @@ static void threads_load_plugins_while_others_allocate(void **state)
     run_threads(4, load_and_unload);
 }
 
+/* It lies in a folder that only the plugin's RUNPATH names, which dlopen finds by who called it. */
+static void a_plugin_finds_its_own_plugins(void **state)
+{
+    (void)state;
+    void *handle = dlopen(plugin_path(), RTLD_NOW);
+    const plugin_t *plugin = look_up(handle);
+    assert_null(dlopen("preload_inner_plugin.so", RTLD_NOW));
+    void *inner_handle = plugin->open("preload_inner_plugin.so", RTLD_NOW | RTLD_DEEPBIND);
+    const plugin_t *inner = look_up(inner_handle);
+    check_constructor_block(inner, free);
+    cross(inner);
+    must(dlclose(inner_handle) == 0 && dlclose(handle) == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(blocks_cross_a_plugins_boundary),
         cmocka_unit_test(a_plugin_in_a_new_namespace_has_its_own_malloc),
         cmocka_unit_test(threads_load_plugins_while_others_allocate),
+        cmocka_unit_test(a_plugin_finds_its_own_plugins),
         cmocka_unit_test(blocks_cross_a_deeply_bound_plugins_boundary),
     };
 

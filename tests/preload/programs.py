@@ -195,7 +195,7 @@ int main()
 
 
 def compile_files(run, cc, cxx):
-    write_large_c(run.directory / "large.c", 40 if run.quick else 2500)
+    write_large_c(run.directory / "large.c", 40 if run.quick else 800)
     run.run(cc, "-O2", "-g", "-c", "large.c", "-o", "large.o")
     run.check("object file", run.directory / "large.o")
     run.run(cc, "-O0", "-S", "large.c", "-o", "large.s")

@@ -158,9 +158,11 @@ static void cfree_is_free(void **state)
 #if defined(__x86_64__) && defined(__GLIBC__)
     extern void old_cfree(void *);
     __asm__(".symver old_cfree, cfree@GLIBC_2.2.5");
+    const size_t before = statm_bytes(0);
     for (size_t i = 0; i < 100000; i++)
         old_cfree(malloc(i % 20000));
     old_cfree(NULL);
+    assert_true(statm_bytes(0) < before + 256 * MIB); /* 1 GB, if they were not freed */
 #else
     skip(); /* this machine's C library never had it */
 #endif

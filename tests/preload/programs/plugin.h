@@ -17,6 +17,7 @@ typedef struct {
     void *(*aligned)(size_t alignment, size_t size);
     char *(*strdup)(const char *text);
     void (*free)(void *block);
+    void *(*open)(const char *name, int flags); /* dlopen, called by the plugin */
 } plugin_t;
 
 #endif
