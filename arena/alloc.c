@@ -51,7 +51,10 @@ static want_t make_want(const arena_t *arena, size_t request, size_t alignment)
     size_t usable = want.class != 0 ? sizeclass_bytes[want.class] : plain_usable(arena, request);
     want.chunk = chunk_size_for(usable, arena->quantum);
     unsigned pad = (unsigned)(want.chunk - CHUNK_HEADER - usable) / 8;
-    want.mark = want.class != 0 ? want.class : (unsigned)CHUNK_PLAIN + pad;
+    /* An aligned chunk goes home when freed: nothing aligned would ever be served from a magazine. */
+    want.mark = want.class != 0 && !(alignment > arena->quantum && arena->cached)
+                    ? want.class
+                    : (unsigned)CHUNK_PLAIN + pad;
     return want;
 }
 
@@ -99,8 +102,8 @@ static void *take_chunk_locked(arena_t *arena, const want_t *want, bool *zero)
     if (chunk == NULL) {
         return NULL;
     }
-    if (arena->sliced && want->class != 0 && want->class <= SLAB_CLASSES) {
-        arena->granules->slab_class[want->class].chunk_bytes += sizeclass_bytes[want->class];
+    if (arena->sliced && want->mark != 0 && want->mark <= SLAB_CLASSES) {
+        arena->granules->slab_class[want->mark].chunk_bytes += sizeclass_bytes[want->mark];
     }
     return chunk_block(chunk);
 }
@@ -185,10 +188,10 @@ bool alloc_make_room(arena_t *arena, size_t usable)
 
 static bool is_large(const arena_t *arena, const want_t *want)
 {
-    if (arena->source == ARENA_SOURCE_BUFFER || want->class != 0) {
+    if (arena->source == ARENA_SOURCE_BUFFER) {
         return false;
     }
-    return want->request >= arena->large_threshold || want->alignment >= GRANULE;
+    return want->alignment >= GRANULE || (want->class == 0 && want->request >= arena->large_threshold);
 }
 
 /* Of a request that no class serves, the other kind is tried when its own has no room. */

@@ -33,6 +33,9 @@ misuse_t carve_validate(const void *block)
 static void insert_free(arena_t *arena, chunk_t *chunk, size_t size, uint64_t flags)
 {
     chunk_set_free(chunk, size, flags);
+    if (size >= CHUNK_MARKED && (flags & CHUNK_ZERO) == 0) {
+        *chunk_purged(chunk) = 0;
+    }
     bin_insert_locked(arena, chunk);
 }
 

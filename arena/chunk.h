@@ -162,4 +162,15 @@ INLINE bool chunk_is_plain(unsigned class)
     return class >= CHUNK_PLAIN && class < CHUNK_PLAIN + CHUNK_PADS;
 }
 
+/*
+ * A free chunk that may cover a page says, behind its links, whether its pages went back to the kernel since it
+ * was put together.
+ */
+enum { CHUNK_MARKED = 4096 };
+
+INLINE uint64_t *chunk_purged(chunk_t *chunk)
+{
+    return (uint64_t *)at(chunk, sizeof *chunk);
+}
+
 #endif

@@ -5,11 +5,10 @@
 #include "check.h"
 #include "lock.h"
 #include "meta.h"
+#include "os.h"
 #include "range.h"
 #include "registry.h"
 #include "stock.h"
-
-#include <sched.h>
 
 /* Every lock but the registry's, those of caches and those of depots (cachehook); stops at the first false. */
 static bool each_lock(bool (*act)(lock_t *lock))
@@ -52,7 +51,7 @@ static void prepare(void)
         each_lock(release);
         cachehook_fork_parent();
         lock_release(&registry_lock);
-        sched_yield();
+        os_sleep_us(50);
     }
     lock_fork_passes = true;
 }

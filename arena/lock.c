@@ -3,7 +3,7 @@
 
 #include "check.h"
 
-#include <sched.h>
+#include <time.h>
 
 _Thread_local bool lock_fork_passes;
 
@@ -82,6 +82,16 @@ void lock_acquire(lock_t *lock)
     note_acquire(lock);
 }
 
+static bool acquire_within_1_ms(lock_t *lock)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    return pthread_mutex_timedlock(&lock->mutex, &until) == 0;
+}
+
 void lock_acquire_one_of_many(lock_t *lock)
 {
     if (lock->off || lock_fork_passes) {
@@ -90,8 +100,8 @@ void lock_acquire_one_of_many(lock_t *lock)
     for (int tries = 0; pthread_mutex_trylock(&lock->mutex) != 0; tries++) {
         if (tries < LOCK_SPINS) {
             cpu_relax();
-        } else {
-            sched_yield();
+        } else if (acquire_within_1_ms(lock)) {
+            break;
         }
     }
     note_acquire(lock);

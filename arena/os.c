@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #if defined(__linux__)
+#include <linux/futex.h>
 #include <linux/membarrier.h>
 #endif
 
@@ -223,6 +224,11 @@ void os_sleep_us(unsigned microseconds)
 {
     int saved = errno;
     struct timespec pause = {.tv_sec = 0, .tv_nsec = (long)microseconds * 1000};
+#if defined(__linux__) && defined(SYS_futex)
+    uint32_t never = 0; /* by futex, as mutexes wait: a sandbox that lets malloc live knows no other sleep */
+    syscall(SYS_futex, &never, FUTEX_WAIT_PRIVATE, 0, &pause, NULL, 0);
+#else
     nanosleep(&pause, NULL);
+#endif
     errno = saved;
 }

@@ -1,6 +1,8 @@
 /*
  * stats.c: arena_stats. Totals are kept as blocks move; caches are stopped to tell live from cached.
  */
+#include "stats.h"
+
 #include "cachehook.h"
 #include "large.h"
 #include "meta.h"
@@ -21,7 +23,7 @@ static size_t resident_locked(const arena_t *arena)
 }
 
 /* Adds the arena's figures. Caller holds the registry lock. */
-static void add_arena(arena_t *arena, arena_stats_t *stats)
+static void add_arena(arena_t *arena, arena_stats_t *stats, bool resident)
 {
     cache_totals_t cached;
     cachehook_stop(arena);
@@ -54,32 +56,38 @@ static void add_arena(arena_t *arena, arena_stats_t *stats)
     for (const region_t *region = arena->regions; region != NULL; region = region->next) {
         stats->regions++;
     }
-    stats->resident_bytes += resident_locked(arena);
-    for (const large_t *large = arena->larges; large != NULL; large = large->next) {
+    stats->resident_bytes += resident ? resident_locked(arena) : 0;
+    for (const large_t *large = resident ? arena->larges : NULL; large != NULL; large = large->next) {
         stats->resident_bytes += os_resident(large->start, large->bytes);
     }
     lock_release(&arena->lock);
     cachehook_resume(arena);
 }
 
-void arena_stats(arena_t *arena, arena_stats_t *out, size_t struct_bytes)
+void stats_read(arena_t *arena, arena_stats_t *stats, bool resident)
 {
-    arena_stats_t stats = {0};
+    *stats = (arena_stats_t){0};
     lock_acquire(&registry_lock);
     if (arena != NULL) {
-        add_arena(arena, &stats);
+        add_arena(arena, stats, resident);
     }
     for (arena_t *each = arena == NULL ? registry_first_locked() : NULL; each != NULL;
          each = each->next_live) {
         if (!each->lock.off) { /* ARENA_SINGLE_THREAD: not to be read beside its thread */
-            add_arena(each, &stats);
+            add_arena(each, stats, resident);
         }
     }
     lock_release(&registry_lock);
     if (arena == NULL) {
-        stats.process_metadata_bytes = meta_mapped_bytes() + pagemap_mapped_bytes() + names_mapped_bytes();
-        stats.stock_bytes = stock_bytes();
+        stats->process_metadata_bytes = meta_mapped_bytes() + pagemap_mapped_bytes() + names_mapped_bytes();
+        stats->stock_bytes = stock_bytes();
     }
+}
+
+void arena_stats(arena_t *arena, arena_stats_t *out, size_t struct_bytes)
+{
+    arena_stats_t stats;
+    stats_read(arena, &stats, true);
     size_t known = struct_bytes < sizeof stats ? struct_bytes : sizeof stats;
     memcpy(out, &stats, known);
     memset((char *)out + known, 0, struct_bytes - known);

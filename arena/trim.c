@@ -13,18 +13,23 @@
 #include "source.h"
 #include "stock.h"
 
-/* Whole pages of a free chunk, without its links and its footer. */
+/* Whole pages of a free chunk, without its links and its footer; once. What was not resident counts, too. */
 static size_t purge_chunk(arena_t *arena, chunk_t *chunk)
 {
     size_t page = os_page_bytes();
-    uintptr_t from = align_up((uintptr_t)chunk + sizeof *chunk, page);
+    uintptr_t from = align_up((uintptr_t)chunk + sizeof *chunk + sizeof(uint64_t), page);
     uintptr_t to = align_down((uintptr_t)chunk + chunk_size(chunk) - sizeof(uint64_t), page);
-    size_t resident = to > from ? os_resident((void *)from, to - from) : 0;
-    if (resident == 0) {
+    bool done =
+        chunk_size(chunk) < CHUNK_MARKED || chunk_has_flag(chunk, CHUNK_ZERO) || *chunk_purged(chunk) != 0;
+    if (to <= from || done) {
         return 0;
     }
     arena->totals.kernel_calls++;
-    return source_drop(arena, (void *)from, to - from) ? resident : 0;
+    if (!source_drop(arena, (void *)from, to - from)) {
+        return 0;
+    }
+    *chunk_purged(chunk) = 1;
+    return to - from;
 }
 
 static size_t purge_chunks_locked(arena_t *arena)

@@ -3,6 +3,7 @@
  * what is mapped in regions, `hblks` are large blocks, `fordblks` what is free or cached.
  */
 #include "../arena/lock.h"
+#include "../arena/stats.h"
 #include "domain.h"
 #include "names.h"
 #include "report.h"
@@ -54,7 +55,7 @@ int mallopt(int parameter, int value)
 struct mallinfo2 mallinfo2(void)
 {
     arena_stats_t stats;
-    arena_stats(NULL, &stats, sizeof stats);
+    stats_read(NULL, &stats, false);
     size_t large_bytes = 0;
     for (unsigned i = 0; domain_arena(i) != NULL; i++) {
         arena_t *arena = domain_arena(i);
@@ -97,11 +98,11 @@ int malloc_info(int options, FILE *file)
         return EINVAL;
     }
     arena_stats_t all;
-    arena_stats(NULL, &all, sizeof all);
+    stats_read(NULL, &all, false);
     fprintf(file, "<malloc version=\"1\">\n");
     for (unsigned i = 0; domain_arena(i) != NULL; i++) {
         arena_stats_t stats;
-        arena_stats(domain_arena(i), &stats, sizeof stats);
+        stats_read(domain_arena(i), &stats, false);
         fprintf(file,
                 "<heap nr=\"%u\">\n<total type=\"rest\" count=\"%zu\" size=\"%zu\"/>\n"
                 "<system type=\"current\" size=\"%zu\"/>\n<system type=\"max\" size=\"%zu\"/>\n</heap>\n",
@@ -119,5 +120,5 @@ int malloc_info(int options, FILE *file)
 
 void malloc_stats(void)
 {
-    report_stats(STDERR_FILENO, false);
+    report_stats(STDERR_FILENO, false, false);
 }

@@ -10,6 +10,7 @@
 #include "../tcache/hit.h"
 #include "domain.h"
 #include "names.h"
+#include "report.h"
 
 #include <errno.h>
 #include <string.h>
@@ -208,6 +209,12 @@ size_t malloc_usable_size(void *block)
 void cfree(void *block)
 {
     free(block);
+}
+
+/* Here and not in report.c, which no archive's member would be taken for. */
+__attribute__((destructor)) static void at_exit(void)
+{
+    report_at_exit();
 }
 
 /* C23: `size` as it was asked for. What the block cannot have been is reported. */

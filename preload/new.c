@@ -5,9 +5,8 @@
  *
  * Compiled with -fexceptions, because what a handler throws passes through here.
  */
+#include "dynamic.h"
 #include "names.h"
-
-#include "../arena/config.h"
 
 #include <unistd.h>
 
@@ -53,6 +52,27 @@ static NOINLINE void *new_or_throw(size_t size, size_t alignment)
     return block;
 }
 
+/*
+ * A handler may throw, and then a form that throws nothing returns NULL. C cannot catch; the C++ runtime's own form, next
+ * behind ours, calls the throwing one and catches.
+ */
+static void *new_nothrow(const char *symbol, size_t size, size_t alignment, const void *nothrow)
+{
+    void *block = try_once(size, alignment);
+    void *next = block != NULL || dynamic_next == NULL ? NULL : dynamic_next(symbol);
+    if (next == NULL) {
+        return block != NULL ? block : try_with_handler(size, alignment);
+    }
+    if (alignment == 0) {
+        void *(*plain)(size_t, const void *);
+        *(void **)&plain = next;
+        return plain(size, nothrow);
+    }
+    void *(*aligned)(size_t, size_t, const void *);
+    *(void **)&aligned = next;
+    return aligned(size, alignment, nothrow);
+}
+
 static void *new_plain(size_t size)
 {
     void *block = malloc(size);
@@ -66,12 +86,12 @@ static void *new_plain(size_t size)
                                 void *name(size_t size) { return new_plain(size); }
 #define NEW_NOTHROW(name)       void *name(size_t size, const void *nothrow); \
                                 void *name(size_t size, const void *nothrow) \
-                                { (void)nothrow; return try_with_handler(size, 0); }
+                                { return new_nothrow(#name, size, 0, nothrow); }
 #define NEW_ALIGNED(name)       void *name(size_t size, size_t alignment); \
                                 void *name(size_t size, size_t alignment) { return new_or_throw(size, alignment); }
 #define NEW_ALIGNED_NOTHROW(name) void *name(size_t size, size_t alignment, const void *nothrow); \
                                 void *name(size_t size, size_t alignment, const void *nothrow) \
-                                { (void)nothrow; return try_with_handler(size, alignment); }
+                                { return new_nothrow(#name, size, alignment, nothrow); }
 /* What else a delete is told (size, alignment, nothrow) is not needed. */
 #define DELETE(name)            void name(void *block); \
                                 void name(void *block) { free(block); }

@@ -4,6 +4,7 @@
  */
 #include "report.h"
 
+#include "../arena/stats.h"
 #include "../arena/util.h"
 #include "domain.h"
 #include "settings.h"
@@ -50,12 +51,12 @@ static void write_all(int fd, const char *text, size_t bytes)
     }
 }
 
-void report_stats(int fd, bool json)
+void report_stats(int fd, bool json, bool resident)
 {
     char text[2048];
     size_t used = 0;
     arena_stats_t stats;
-    arena_stats(NULL, &stats, sizeof stats);
+    stats_read(NULL, &stats, resident);
     used += (size_t)snprintf(text, sizeof text, json ? "{\"pid\": %d" : "libarena: process %d\n", getpid());
     for (size_t i = 0; i < FIGURES; i++) {
         uint64_t value = *(const uint64_t *)(const void *)((const char *)&stats + figures[i].offset);
@@ -76,7 +77,7 @@ static void report_to_file(void)
         write_all(settings_report_fd(), message, sizeof message - 1);
         return;
     }
-    report_stats(fd, settings.stats == STATS_JSON);
+    report_stats(fd, settings.stats == STATS_JSON, true);
     if (settings.stats_file != NULL) {
         close(fd);
     }
@@ -94,8 +95,7 @@ static void check_all(void)
     }
 }
 
-/* Other threads may go on allocating meanwhile. */
-__attribute__((destructor)) static void at_exit(void)
+void report_at_exit(void)
 {
     if (domain_arena(0) == NULL) {
         return;

@@ -4,7 +4,11 @@
 
 #include "../arena/heap.h"
 
-/* Writes the process's figures to a descriptor, as lines of text or as one JSON object. No allocation. */
-HIDDEN void report_stats(int fd, bool json);
+/* Writes the process's figures to a descriptor, as lines of text or as one JSON object; what is resident is
+ * asked of the kernel, by mincore, only if `resident`. No allocation. */
+HIDDEN void report_stats(int fd, bool json, bool resident);
+
+/* What the environment asked for. Other threads may go on allocating meanwhile. */
+HIDDEN void report_at_exit(void);
 
 #endif

@@ -154,6 +154,7 @@ static void complain(const char *name, const char *what)
 }
 
 enum { NAME_BYTES = 64 };
+static const char unknown[] = ": unknown variable, ignored";
 
 static void read_variable(const char *name)
 {
@@ -169,7 +170,7 @@ static void read_variable(const char *name)
             return;
         }
     }
-    complain(name, ": unknown variable, ignored");
+    complain(name, unknown);
 }
 
 void settings_read(void)
@@ -181,7 +182,11 @@ void settings_read(void)
         if (strncmp(*entry, "ARENA_", 6) == 0) {
             memcpy(name, *entry, length);
             name[length] = 0;
-            read_variable(name);
+            if (length == sizeof name - 1) {
+                complain(name, unknown);
+            } else {
+                read_variable(name);
+            }
         }
     }
     done = true;
