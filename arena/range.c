@@ -24,15 +24,22 @@ static range_run_t *absorb(arena_range_t *range, uint64_t index, range_run_t *ke
     return kept;
 }
 
+/* Whether a free run that does not wait begins at `index`. */
+static bool is_settled(const arena_range_t *range, uint64_t index)
+{
+    range_run_t *run = rangemap_get(range, index) == RANGE_FREE ? rangemap_run(range, index) : NULL;
+    return rangemap_get(range, index) == RANGE_FREE && (run == NULL || run->wait_next == NULL);
+}
+
 /*
  *   | free | this | free |   ->   | free               |
  *
- * As far as it goes: behind a run that waited there may be another.
+ * As far as it goes: behind a stray there may be another.
  */
 bool range_release_locked(arena_range_t *range, uint64_t start, uint64_t count, range_run_t *run)
 {
     uint64_t end = start + count;
-    while (range_may_merge(range, end) && rangemap_get(range, end) == RANGE_FREE) {
+    while (range_may_merge(range, end) && is_settled(range, end)) {
         uint64_t next_end = rangemap_next(range, end);
         run = absorb(range, end, run);
         rangemap_set(range, end, RANGE_INSIDE);
@@ -40,7 +47,7 @@ bool range_release_locked(arena_range_t *range, uint64_t start, uint64_t count, 
     }
     while (start != 0 && range_may_merge(range, start)) {
         uint64_t last = rangemap_last(range, start - 1);
-        if (last == RANGE_NOWHERE || rangemap_get(range, last) != RANGE_FREE) {
+        if (last == RANGE_NOWHERE || !is_settled(range, last)) {
             break;
         }
         run = absorb(range, last, run);
@@ -58,13 +65,28 @@ bool range_release_locked(arena_range_t *range, uint64_t start, uint64_t count, 
     return true;
 }
 
+void range_file_locked(arena_range_t *range, uint64_t start, uint64_t end)
+{
+    while (start < end) {
+        uint64_t from = range_in_pages(range) ? range_down_to_page(range, end - 1) : start;
+        from = from > start ? from : start;
+        rangemap_set(range, from, RANGE_FREE);
+        range_release_locked(range, from, end - from, NULL);
+        end = from;
+    }
+}
+
+static void settle_oldest(arena_range_t *range)
+{
+    range_run_t *run = range->waiting.wait_previous;
+    rangebin_remove_locked(range, run);
+    range_release_locked(range, run->start, run->count, run);
+}
+
 void range_merge_waiting_locked(arena_range_t *range)
 {
-    range_run_t *ring = &range->waiting;
-    while (ring->wait_next != ring) {
-        range_run_t *run = ring->wait_next;
-        rangebin_remove_locked(range, run);
-        range_release_locked(range, run->start, run->count, run);
+    while (range->waiting_runs != 0) {
+        settle_oldest(range);
     }
 }
 
@@ -121,8 +143,8 @@ static range_run_t *find(arena_range_t *range, range_want_t want, uint64_t *offs
         if (run != NULL) {
             return run;
         }
-        range_merge_waiting_locked(range);
     }
+    range_merge_waiting_locked(range);
     range_run_t *run = rangebin_find_locked(range, want, offset);
     if (run == NULL && range->totals.strays != 0) {
         range_sweep_locked(range);
@@ -137,7 +159,7 @@ static bool reserve(arena_range_t *range)
     if (rangemeta_reserve_locked(range)) {
         return true;
     }
-    range_want_t piece = {rangemeta_piece_quanta(range), 1};
+    range_want_t piece = {.count = rangemeta_piece_quanta(range)};
     return range->inside && rangesource_grow_locked(range, piece) && rangemeta_reserve_locked(range);
 }
 
@@ -153,6 +175,9 @@ static void give_up(arena_range_t *range, uint64_t index, uint64_t count)
             run->start = index;
             run->count = count;
             rangebin_insert_locked(range, run, true);
+        }
+        if (range->waiting_runs > RANGE_MOST_WAITING) {
+            settle_oldest(range);
         }
     }
     if (range->source == ARENA_RANGE_SBRK && index + count == range->tail) {
@@ -288,7 +313,7 @@ bool range_resize_locked(arena_range_t *range, uint64_t index, uint64_t count)
     }
     uint64_t wanted = count - now, room = room_behind(range, end, wanted);
     if (room < wanted && end + room == range->end && range->source == ARENA_RANGE_SBRK &&
-        rangesource_grow_locked(range, (range_want_t){wanted, 1})) {
+        rangesource_grow_locked(range, (range_want_t){.count = wanted, .ahead = count})) {
         room = room_behind(range, end, wanted);
     }
     if (room < wanted || !rangemap_ensure(range, index + count)) {

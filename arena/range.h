@@ -8,8 +8,11 @@
 #include "check.h"
 #include "rangebin.h"
 
-/* Bounded walks over neighbours that wait, before they are merged. */
-enum { RANGE_WALK_STEPS = 64 };
+enum {
+    RANGE_MOST_WAITING =
+        256, /* each needs a descriptor: when there are more, the one that waits longest is merged */
+    RANGE_WALK_STEPS = 64 /* over neighbours that wait, before all are merged */
+};
 
 /* Whether runs on both sides of `index` may be one. */
 INLINE bool range_may_merge(const arena_range_t *range, uint64_t index)
@@ -17,9 +20,12 @@ INLINE bool range_may_merge(const arena_range_t *range, uint64_t index)
     return !range_in_pages(range) || (index & (range->page - 1)) != 0;
 }
 
-/* Files the free run [start, start + count), whose start is marked, merged with its neighbours; `run`: a
- * descriptor to use, or NULL. False: none was to be had, and it is a stray. */
+/* Files the free run [start, start + count), whose start is marked, merged with those neighbours
+ * that do not wait; `run`: a descriptor to use, or NULL. False: none was to be had, and it is a stray. */
 HIDDEN bool range_release_locked(arena_range_t *range, uint64_t start, uint64_t count, range_run_t *run);
+
+/* Marks and files [start, end) as free; where no run may cross a page in one for each, the lowest filed last. */
+HIDDEN void range_file_locked(arena_range_t *range, uint64_t start, uint64_t end);
 
 /* Merges every run that waits. */
 HIDDEN void range_merge_waiting_locked(arena_range_t *range);

@@ -173,7 +173,7 @@ static arena_range_t *make_locked(const arena_range_options_t *options)
     }
     lock_init(&range->lock, RANK_RANGE, (options->flags & ARENA_RANGE_SINGLE_THREAD) != 0);
     if (range->source == ARENA_RANGE_GIVEN && !range_in_pages(range) &&
-        !rangesource_grow_locked(range, (range_want_t){1, 1})) {
+        !rangesource_grow_locked(range, (range_want_t){.count = 1})) {
         dissolve(range);
         return NULL;
     }
@@ -232,7 +232,7 @@ static uint64_t take(arena_range_t *range, uint64_t alignment, uint64_t bytes)
         errno = EINVAL;
         return ARENA_RANGE_NONE;
     }
-    range_want_t want = {quanta_for(range, bytes), alignment >> range->quantum_log2};
+    range_want_t want = {.count = quanta_for(range, bytes), .alignment = alignment >> range->quantum_log2};
     uint64_t address = ARENA_RANGE_NONE;
     if (want.count != 0) {
         lock_acquire(&range->lock);

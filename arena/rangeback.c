@@ -13,8 +13,8 @@
 static bool is_vacant(const arena_range_t *range, uint64_t index)
 {
     range_mark_t mark = rangemap_get(range, index);
-    return mark == RANGE_FREE ||
-           (mark == RANGE_BLOCK && rangemeta_owns(range, index) && index != 0); /* the founding front stays */
+    return mark == RANGE_FREE || (mark == RANGE_BLOCK && rangemeta_owns(range, index) &&
+                                  index != 0); /* where the range itself lies */
 }
 
 /* Where what is vacant around `start` begins and ends. Of many runs that wait, `limit` are walked over, and then
@@ -48,7 +48,76 @@ static uint64_t vacant_end(arena_range_t *range, uint64_t start, unsigned limit)
     return end;
 }
 
-/* Moves what pieces above `low` hold below them. Answers from where on nothing is in use but fronts. */
+/* Takes the mark of a free run away, and what describes it. */
+static void clear(arena_range_t *range, uint64_t index, range_mark_t instead)
+{
+    range_run_t *run = rangemap_run(range, index);
+    if (run != NULL) {
+        rangebin_remove_locked(range, run);
+        rangemeta_put_locked(range, RANGE_OBJECT_RUN, run);
+    } else {
+        range->totals.strays--;
+    }
+    rangemap_set(range, index, instead);
+}
+
+/* Joins neighbours that wait, from `from` up; what lies there is to go, and they would take descriptors. */
+static void join_from(arena_range_t *range, uint64_t from)
+{
+    uint64_t at = rangemap_get(range, from) == RANGE_INSIDE ? rangemap_next(range, from) : from, next;
+    for (; at < range->end; at = next) {
+        next = rangemap_next(range, at);
+        range_run_t *run = rangemap_get(range, at) == RANGE_FREE ? rangemap_run(range, at) : NULL;
+        if (run == NULL || rangemap_get(range, next) != RANGE_FREE || !range_may_merge(range, next)) {
+            continue;
+        }
+        rangebin_remove_locked(range, run);
+        while (rangemap_get(range, next) == RANGE_FREE && range_may_merge(range, next)) {
+            uint64_t joined = next;
+            next = rangemap_next(range, joined);
+            clear(range, joined, RANGE_INSIDE);
+        }
+        run->count = next - at;
+        rangebin_insert_locked(range, run, true); /* one that waits may lie in front of it */
+    }
+}
+
+/* Where the free runs in front of `end` begin. */
+static uint64_t free_start(const arena_range_t *range, uint64_t end)
+{
+    for (;;) {
+        uint64_t last = end == 0 ? RANGE_NOWHERE : rangemap_last(range, end - 1);
+        if (last == RANGE_NOWHERE || rangemap_get(range, last) != RANGE_FREE) {
+            return end;
+        }
+        end = last;
+    }
+}
+
+/* Moves the table down: to a free run below it, or to where what is free in front of it begins, if that gains enough
+ * for what it costs. */
+static void lower_table(arena_range_t *range)
+{
+    range_run_t old = range->meta.table->self;
+    uint64_t windows = range->meta.table->windows, old_end = old.start + old.count;
+    range_run_t *run = rangebin_find_below_locked(range, old.count, old.start);
+    if (run != NULL) {
+        rangemeta_move_table_locked(range, run, windows);
+        return;
+    }
+    uint64_t low = free_start(range, old.start);
+    if (old.start - low <= old.count / 16) {
+        return;
+    }
+    for (uint64_t at = low; at < old.start; at = rangemap_next(range, at)) {
+        clear(range, at, RANGE_INSIDE);
+    }
+    rangemap_set(range, old.start, RANGE_INSIDE);
+    rangemeta_put_table_locked(range, low, windows);
+    range_file_locked(range, low + old.count, old_end);
+}
+
+/* Moves metadata above `low` down. Answers from where on nothing is in use any more. */
 static uint64_t evacuate(arena_range_t *range, uint64_t low)
 {
     uint64_t at = range->end;
@@ -57,36 +126,27 @@ static uint64_t evacuate(arena_range_t *range, uint64_t low)
         range_piece_t *piece =
             rangemap_get(range, last) == RANGE_BLOCK ? rangemeta_piece_at(range, last) : NULL;
         if (piece != NULL) {
-            uint64_t count = at - last;
             if (!rangemeta_evacuate_locked(range, piece)) {
-                return at;
+                break;
             }
-            rangemap_set(range, last, RANGE_FREE);
-            range_release_locked(range, last, count, NULL);
-        } else if (!is_vacant(range, last)) {
-            return at; /* what was evacuated went there */
+            range_file_locked(range, last, at);
         }
         at = last;
     }
-    return at;
+    if (range->meta.table->self.start >= low) {
+        lower_table(range);
+    }
+    return free_start(range, range->end);
 }
 
-/* Takes the mark of something vacant away, and what describes it. */
-static void clear(arena_range_t *range, uint64_t index, range_mark_t instead)
+/* The table has room for what the range was; gives up what it does not need. */
+static void shrink_table(arena_range_t *range)
 {
-    bool front = rangemap_get(range, index) == RANGE_BLOCK;
-    range_run_t *run = rangemap_run(range, index);
-    if (front) {
-        rangemap_remove_run(range, run);
-    } else if (run != NULL) {
-        rangebin_remove_locked(range, run);
-        rangemeta_put_locked(range, RANGE_OBJECT_RUN, run);
-    } else {
-        range->totals.strays--;
-    }
-    rangemap_set(range, index, instead);
-    if (front) {
-        rangemeta_drop_front_locked(range);
+    range_run_t old = range->meta.table->self;
+    uint64_t windows = rangemeta_windows(range->end);
+    if (range->meta.table->windows > 2 * windows + 2) {
+        rangemeta_put_table_locked(range, old.start, windows + windows / 4);
+        range_file_locked(range, old.start + range->meta.table->self.count, old.start + old.count);
     }
 }
 
@@ -103,7 +163,7 @@ static void shorten(arena_range_t *range, uint64_t cut)
     }
 }
 
-/* Ends what is ours at `cut`, whose leaf is there: from the end down, so that fronts go in their order. */
+/* Ends what is ours at `cut`, whose leaf is there. */
 static void end_at(arena_range_t *range, uint64_t cut)
 {
     uint64_t at = range->end, before = cut == 0 ? RANGE_NOWHERE : rangemap_last(range, cut - 1);
@@ -123,24 +183,20 @@ static void end_at(arena_range_t *range, uint64_t cut)
 /* The first index from which on the break may come down, with `keep` quanta left above `low`. */
 static uint64_t cut_above(const arena_range_t *range, uint64_t low, uint64_t keep)
 {
-    uint64_t room = range->end - low;
-    uint64_t cut = keep >= room ? range->end : range_up_to_page(range, low + keep);
-    uint64_t last = cut == 0 || cut >= range->end ? RANGE_NOWHERE : rangemap_last(range, cut - 1);
-    if (last != RANGE_NOWHERE && rangemap_get(range, last) == RANGE_BLOCK &&
-        rangemap_next(range, last) > cut) {
-        cut = range_up_to_page(range, rangemap_next(range, last)); /* a front is not cut in two */
-    }
-    return cut;
+    return keep >= range->end - low ? range->end : range_up_to_page(range, low + keep);
 }
 
-uint64_t rangesource_lower_break_locked(arena_range_t *range, uint64_t keep)
+static uint64_t lower_break(arena_range_t *range, uint64_t keep)
 {
     uint64_t end = range->end, low = range->tail = vacant_start(range, range->tail, UINT32_MAX);
-    if (cut_above(range, low, keep) >= end || (uintptr_t)os_break() != range_address(range, end)) {
+    uint64_t cut = cut_above(range, low, keep);
+    if (cut >= end || (uintptr_t)os_break() != range_address(range, end)) {
         return 0;
     }
-    low = range->inside ? evacuate(range, low) : low;
-    uint64_t cut = cut_above(range, low, keep);
+    if (range->inside) {
+        join_from(range, cut);
+        cut = cut_above(range, evacuate(range, low), keep);
+    }
     if (cut >= end || !rangemap_ensure(range, cut)) {
         return 0;
     }
@@ -151,6 +207,18 @@ uint64_t rangesource_lower_break_locked(arena_range_t *range, uint64_t keep)
     range->totals.kernel_calls++;
     os_break_move(-(intptr_t)range_bytes_of(range, end - cut)); /* else they are lost, and nobody's */
     return end - cut;
+}
+
+uint64_t rangesource_lower_break_locked(arena_range_t *range, uint64_t keep)
+{
+    uint64_t given = lower_break(range, keep), more = given;
+    while (more != 0 &&
+           range->inside) { /* less is held, so less metadata may do, and may find room further down */
+        shrink_table(range);
+        more = lower_break(range, keep);
+        given += more;
+    }
+    return given;
 }
 
 /* Cuts [low, high), whole pages of the free run at `start`, out of what is ours. */

@@ -97,6 +97,7 @@ void rangebin_insert_locked(arena_range_t *range, range_run_t *run, bool waits)
         run->wait_previous = ring;
         ring->wait_next->wait_previous = run;
         ring->wait_next = run;
+        range->waiting_runs++;
     }
     range->totals.free_runs++;
 }
@@ -109,6 +110,7 @@ void rangebin_remove_locked(arena_range_t *range, range_run_t *run)
         run->wait_next->wait_previous = run->wait_previous;
         run->wait_previous->wait_next = run->wait_next;
         run->wait_next = NULL;
+        range->waiting_runs--;
     }
     range->totals.free_runs--;
 }
@@ -250,7 +252,7 @@ range_run_t *rangebin_find_locked(arena_range_t *range, range_want_t want, uint6
 range_run_t *rangebin_find_below_locked(const arena_range_t *range, uint64_t count, uint64_t below)
 {
     uint64_t offset;
-    range_run_t *run = search(range, (range_want_t){count, 1}, &offset, is_lower);
+    range_run_t *run = search(range, (range_want_t){.count = count}, &offset, is_lower);
     return run != NULL && run->start < below ? run : NULL;
 }
 

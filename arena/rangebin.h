@@ -12,6 +12,7 @@
 typedef struct {
     uint64_t count;     /* quanta */
     uint64_t alignment; /* quanta of address; 0 or 1: any */
+    uint64_t ahead; /* how much further the block may grow soon: a new table is made large enough for that */
 } range_want_t;
 
 /* Files a run whose start and count are set: bin, leaf's list and, if it may adjoin another free run, the ring of

@@ -183,7 +183,7 @@ static void check_block(findings_t *findings, span_t span)
             span.start);
 }
 
-/* What lies just below the tail is a block of the application, the founding front, or nothing of ours. */
+/* What lies just below the tail is a block of the application, the range itself, or nothing of ours. */
 static void check_tail(findings_t *findings)
 {
     const arena_range_t *range = findings->range;

@@ -63,13 +63,12 @@ typedef struct {
 
 typedef enum { RANGE_OBJECT_LEAF, RANGE_OBJECT_NODE, RANGE_OBJECT_RUN, RANGE_OBJECTS } range_object_t;
 
-/* Metadata in the break: what a growth puts in front of itself, the map of what it adds. */
-typedef struct range_front {
+/* Metadata in the break: all leaves of the map, from index 0 up, and behind them its inner nodes. */
+typedef struct {
     range_run_t self; /* as a block of the range */
-    struct range_front *below;
-    range_map_t map;  /* before the growth */
-    uint64_t windows; /* leaves there were before */
-} range_front_t;
+    uint64_t windows; /* leaves */
+    range_leaf_t leaves[];
+} range_table_t;
 
 /* Metadata in the break: runs. */
 enum { RANGE_PIECE_RUNS = 16 };
@@ -81,15 +80,14 @@ typedef struct range_piece {
 
 /* Where metadata comes from. */
 typedef struct {
-    char *next, *end;          /* of the caller's buffer or the newest front: not given out yet */
+    char *next, *end;          /* of the caller's buffer: not given out yet */
     void *free[RANGE_OBJECTS]; /* lists of what came back, if it is not meta's */
     char *buffer;              /* the caller's */
     size_t buffer_bytes;
-    size_t bytes;         /* in use, struct arena_range included */
-    range_run_t *spare;   /* so that a free or a split does not fail */
-    range_front_t *front; /* the highest */
+    size_t bytes;       /* in use, struct arena_range included */
+    range_run_t *spare; /* so that a free or a split does not fail */
+    range_table_t *table;
     range_piece_t *pieces;
-    uint64_t windows; /* leaves that fronts hold, from 0 up */
 } range_meta_t;
 
 typedef struct {
@@ -113,6 +111,7 @@ struct arena_range {
     bool waits;  /* freed blocks wait before they are merged: LIFO or FIFO */
     bool inside; /* metadata in the break */
     char name[64];
+    range_run_t self; /* as a block of the range, if it lies in the break */
 
     /* guarded by the registry lock */
     struct arena_range *next_live, *previous_live;
@@ -121,7 +120,8 @@ struct arena_range {
     /* guarded by lock */
     range_map_t map;
     range_bins_t bins;
-    range_run_t waiting; /* head of the ring */
+    range_run_t waiting; /* head of the ring, the newest first */
+    unsigned waiting_runs;
     range_meta_t meta;
     range_totals_t totals;
     uint64_t rover; /* behind the last block given out by ARENA_FIT_NEXT */

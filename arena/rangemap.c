@@ -8,6 +8,8 @@
 #include "check.h"
 #include "rangemeta.h"
 
+#include <string.h>
+
 enum { FAN = 1 << RANGE_FAN_LOG2, MOST_LEVELS = 9 };
 
 /* Bits of an index below a node of `level`; 0: a leaf. */
@@ -285,23 +287,42 @@ void rangemap_move_run(arena_range_t *range, range_run_t *from, range_run_t *to)
     *link_to(range, from) = to;
 }
 
-void rangemap_cut(arena_range_t *range, range_map_t before, uint64_t windows)
+uint64_t rangemap_nodes(uint64_t leaves)
 {
-    range->map = before;
-    range_node_t *node = before.root;
-    uint64_t index = windows << RANGE_LEAF_LOG2; /* the first that has no leaf any more */
-    if (!covers(&before, index)) {
-        return;
+    uint64_t nodes = 0;
+    for (uint64_t level = leaves; level > 1;) {
+        level = (level + FAN - 1) >> RANGE_FAN_LOG2;
+        nodes += level;
     }
-    for (unsigned level = before.levels; level > 0 && node != NULL; level--) {
-        unsigned first = digit(index, level);
-        /* On a higher level the child at `first` stays if something below it lies before `index`. */
-        bool whole = (index & (((uint64_t)1 << bits_below(level - 1)) - 1)) == 0;
-        for (unsigned child = whole ? first : first + 1; child < FAN; child++) {
-            node->children -= node->child[child] != NULL;
-            node->child[child] = NULL;
-        }
-        node = whole ? NULL : node->child[first];
+    return nodes;
+}
+
+/* The parents of `count` things of `bytes` each; answers how many they are. */
+static uint64_t build_level(range_node_t *nodes, void *below, uint64_t count, size_t bytes)
+{
+    uint64_t parents = (count + FAN - 1) >> RANGE_FAN_LOG2;
+    memset(nodes, 0, parents * sizeof *nodes);
+    for (uint64_t i = 0; i < count; i++) {
+        void *child = at(below, i * bytes);
+        range_node_t *node = &nodes[i >> RANGE_FAN_LOG2];
+        uint64_t any = *(uint64_t *)child; /* `any` comes first in both */
+        node->child[i & (FAN - 1)] = child;
+        node->children++;
+        node->any |= any != 0 ? (uint64_t)1 << (i & (FAN - 1)) : 0;
+    }
+    return parents;
+}
+
+void rangemap_build(arena_range_t *range, range_leaf_t *leaves, uint64_t count, range_node_t *nodes)
+{
+    range->map = (range_map_t){leaves, 0};
+    size_t bytes = sizeof *leaves;
+    while (count > 1) {
+        count = build_level(nodes, range->map.root, count, bytes);
+        range->map.root = nodes;
+        range->map.levels++;
+        nodes += count;
+        bytes = sizeof *nodes;
     }
 }
 

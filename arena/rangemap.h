@@ -29,9 +29,11 @@ HIDDEN void rangemap_remove_run(arena_range_t *range, range_run_t *run);
 /* Puts `to` in the place of `from`, which was copied. */
 HIDDEN void rangemap_move_run(arena_range_t *range, range_run_t *from, range_run_t *to);
 
-/* Forgets what was added since the map was `before`: leaves from number `windows` on. Their memory is not ours
- * to free. */
-HIDDEN void rangemap_cut(arena_range_t *range, range_map_t before, uint64_t windows);
+/* Makes the map anew of `count` leaves, one behind the other, and of inner nodes laid out at `nodes`. */
+HIDDEN void rangemap_build(arena_range_t *range, range_leaf_t *leaves, uint64_t count, range_node_t *nodes);
+
+/* Inner nodes that it takes. */
+HIDDEN uint64_t rangemap_nodes(uint64_t leaves);
 
 /* Gives every leaf and inner node back. */
 HIDDEN void rangemap_clear(arena_range_t *range);

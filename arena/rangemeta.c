@@ -1,11 +1,12 @@
 /*
- * rangemeta.c: see rangemeta.h. Objects of three sizes: bumped from the caller's buffer or a front and kept in
- * lists when they come back, or meta.h's, one by one.
+ * rangemeta.c: see rangemeta.h. Objects of three sizes: bumped from the caller's buffer and kept in lists when they
+ * come back, or meta.h's, one by one; of a range in the break, descriptors only, from its pieces.
  */
 #include "rangemeta.h"
 
 #include "check.h"
 #include "meta.h"
+#include "range.h"
 #include "rangebin.h"
 #include "rangemap.h"
 
@@ -51,7 +52,7 @@ void *rangemeta_get_locked(arena_range_t *range, range_object_t kind)
     range_meta_t *meta = &range->meta;
     size_t bytes = object_bytes[kind];
     void *object = pop(meta, kind);
-    if (object == NULL && !(range->inside && kind == RANGE_OBJECT_RUN)) {
+    if (object == NULL) {
         object = bump(meta, bytes);
     }
     if (object == NULL && !range->inside && (range->flags & ARENA_RANGE_FIXED_METADATA) == 0) {
@@ -82,7 +83,7 @@ uint64_t rangemeta_add_piece_locked(arena_range_t *range, uint64_t index)
     range_piece_t *piece = memset(range_memory(range, index), 0, sizeof(range_piece_t));
     piece->self.start = index;
     piece->self.count = rangemeta_piece_quanta(range);
-    piece->self.previous = &piece->self; /* what tells it from a front */
+    piece->self.previous = &piece->self; /* what tells it from the table */
     piece->next = meta->pieces;
     if (piece->next != NULL) {
         piece->next->previous = piece;
@@ -102,21 +103,25 @@ uint64_t rangemeta_piece_quanta(const arena_range_t *range)
     return align_up(sizeof(range_piece_t), (size_t)1 << range->quantum_log2) >> range->quantum_log2;
 }
 
-/* From the front of a free run, which has room; its leaf has the mark of what remains. */
-static void cut_piece(arena_range_t *range, range_run_t *run)
+uint64_t rangemeta_cut_locked(arena_range_t *range, range_run_t *run, uint64_t count)
 {
     bool waits = run->wait_next != NULL;
-    uint64_t start = run->start, end = start + run->count;
+    uint64_t start = run->start;
     rangebin_remove_locked(range, run);
-    uint64_t rest = rangemeta_add_piece_locked(range, start);
-    if (rest == end) {
+    if (run->count == count) {
         rangemeta_put_locked(range, RANGE_OBJECT_RUN, run);
-        return;
+        return start;
     }
-    rangemap_set(range, rest, RANGE_FREE);
-    run->start = rest;
-    run->count = end - rest;
+    run->start += count;
+    run->count -= count;
+    rangemap_set(range, run->start, RANGE_FREE);
     rangebin_insert_locked(range, run, waits);
+    return start;
+}
+
+static void cut_piece(arena_range_t *range, range_run_t *run)
+{
+    rangemeta_add_piece_locked(range, rangemeta_cut_locked(range, run, rangemeta_piece_quanta(range)));
 }
 
 bool rangemeta_reserve_locked(arena_range_t *range)
@@ -129,7 +134,7 @@ bool rangemeta_reserve_locked(arena_range_t *range)
     if (meta->spare == NULL && range->inside) {
         uint64_t offset;
         range_run_t *run =
-            rangebin_find_locked(range, (range_want_t){rangemeta_piece_quanta(range), 1}, &offset);
+            rangebin_find_locked(range, (range_want_t){.count = rangemeta_piece_quanta(range)}, &offset);
         if (run != NULL) {
             cut_piece(range, run);
             meta->spare = rangemeta_get_locked(range, RANGE_OBJECT_RUN);
@@ -145,53 +150,44 @@ range_run_t *rangemeta_take_run_locked(arena_range_t *range)
     return run != NULL ? run : rangemeta_get_locked(range, RANGE_OBJECT_RUN);
 }
 
-size_t rangemeta_front_bytes(const arena_range_t *range, uint64_t end)
+uint64_t rangemeta_windows(uint64_t end)
 {
-    uint64_t windows = (end >> RANGE_LEAF_LOG2) + 1;
-    if (windows <= range->meta.windows) {
-        return 0;
-    }
-    uint64_t added = windows - range->meta.windows, nodes = 0;
-    for (uint64_t parents = windows; parents > 1; parents = (parents >> RANGE_FAN_LOG2) + 1) {
-        nodes += ((added >> RANGE_FAN_LOG2) + 2);
-        if (parents >> RANGE_FAN_LOG2 == 0) {
-            break;
-        }
-    }
-    return sizeof(range_front_t) + added * sizeof(range_leaf_t) + nodes * sizeof(range_node_t);
+    return (end >> RANGE_LEAF_LOG2) + 1;
 }
 
-uint64_t rangemeta_add_front_locked(arena_range_t *range, uint64_t index, size_t skip, size_t bytes,
-                                    uint64_t end)
+uint64_t rangemeta_table_quanta(const arena_range_t *range, uint64_t windows)
 {
-    range_meta_t *meta = &range->meta;
-    char *start = range_memory(range, index);
-    range_front_t *front = at(start, skip);
-    *front = (range_front_t){.below = meta->front, .map = range->map, .windows = meta->windows};
-    meta->front = front;
-    meta->next = (char *)(front + 1);
-    meta->end = (char *)front + bytes;
-    for (; meta->windows <= end >> RANGE_LEAF_LOG2; meta->windows++) {
-        bool made = rangemap_ensure(range, meta->windows << RANGE_LEAF_LOG2);
-        check_always(made); /* rangemeta_front_bytes saw to it */
+    uint64_t bytes = sizeof(range_table_t) + windows * sizeof(range_leaf_t) +
+                     rangemap_nodes(windows) * sizeof(range_node_t);
+    return (bytes + ((uint64_t)1 << range->quantum_log2) - 1) >> range->quantum_log2;
+}
+
+void rangemeta_put_table_locked(arena_range_t *range, uint64_t index, uint64_t windows)
+{
+    range_table_t *old = range->meta.table, *table = range_memory(range, index);
+    uint64_t kept = 0;
+    if (old != NULL) {
+        kept = old->windows < windows ? old->windows : windows;
+        rangemap_remove_run(range, &old->self);
+        range->totals.inside -= old->self.count;
+        memmove(table->leaves, old->leaves, kept * sizeof table->leaves[0]);
     }
-    front->self.start = index;
-    front->self.count =
-        align_up(distance(start, meta->next), (size_t)1 << range->quantum_log2) >> range->quantum_log2;
-    meta->next = meta->end = NULL;
+    memset(table->leaves + kept, 0, (windows - kept) * sizeof table->leaves[0]);
+    table->self = (range_run_t){.start = index, .count = rangemeta_table_quanta(range, windows)};
+    table->windows = windows;
+    range->meta.table = table;
+    rangemap_build(range, table->leaves, windows, (range_node_t *)(table->leaves + windows));
     rangemap_set(range, index, RANGE_BLOCK);
-    rangemap_add_run(range, &front->self);
-    range->totals.inside += front->self.count;
-    return index + front->self.count;
+    rangemap_add_run(range, &table->self);
+    range->totals.inside += table->self.count;
 }
 
-void rangemeta_drop_front_locked(arena_range_t *range)
+void rangemeta_move_table_locked(arena_range_t *range, range_run_t *run, uint64_t windows)
 {
-    range_front_t *front = range->meta.front;
-    range->totals.inside -= front->self.count;
-    range->meta.front = front->below;
-    range->meta.windows = front->windows;
-    rangemap_cut(range, front->map, front->windows);
+    range_run_t old = range->meta.table->self;
+    uint64_t start = rangemeta_cut_locked(range, run, rangemeta_table_quanta(range, windows));
+    rangemeta_put_table_locked(range, start, windows);
+    range_file_locked(range, old.start, old.start + old.count);
 }
 
 bool rangemeta_owns(const arena_range_t *range, uint64_t index)

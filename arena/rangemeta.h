@@ -2,9 +2,9 @@
  * rangemeta.h: where a range arena's metadata lives: in the caller's buffer, in memory of meta.h, or, for a
  * range that may use nothing but the break, in the range itself. Guarded by the range's lock.
  *
- * In the break there are two kinds of metadata blocks. A *front* begins a growth and holds the part of the
- * boundary map that the growth needs; it goes when the break comes back below it. A *piece* holds descriptors
- * of free runs and lies wherever there was room; if it is the last block of all, its descriptors move.
+ * In the break there are two kinds of metadata blocks. The *table* is the boundary map, in one block that moves when it
+ * has to grow. A *piece* holds descriptors of free runs. Both lie wherever there was room, and move down when they
+ * are all that keeps the break up.
  */
 #ifndef ARENA_RANGEMETA_H
 #define ARENA_RANGEMETA_H
@@ -20,16 +20,19 @@ HIDDEN void rangemeta_put_locked(arena_range_t *range, range_object_t kind, void
 HIDDEN bool rangemeta_reserve_locked(arena_range_t *range);
 HIDDEN range_run_t *rangemeta_take_run_locked(arena_range_t *range);
 
-/* Bytes that a growth up to index `end` must begin with. */
-HIDDEN size_t rangemeta_front_bytes(const arena_range_t *range, uint64_t end);
+/* Quanta of a table of `windows` leaves, and how many it must have for marks up to `end`. */
+HIDDEN uint64_t rangemeta_table_quanta(const arena_range_t *range, uint64_t windows);
+HIDDEN uint64_t rangemeta_windows(uint64_t end);
 
-/* Makes a front in fresh memory of the break at `index`, `skip` bytes behind it, of at most `bytes`, for what is
- * ours up to `end`. Answers where it ends. */
-HIDDEN uint64_t rangemeta_add_front_locked(arena_range_t *range, uint64_t index, size_t skip, size_t bytes,
-                                           uint64_t end);
+/* Puts the table at `index`, where nothing is filed, and below or apart from where it was, whose mark is the caller's
+ * to change. */
+HIDDEN void rangemeta_put_table_locked(arena_range_t *range, uint64_t index, uint64_t windows);
 
-/* Forgets the highest front; it has no marks any more. */
-HIDDEN void rangemeta_drop_front_locked(arena_range_t *range);
+/* As the last, at the front of a free run, and frees where it was. */
+HIDDEN void rangemeta_move_table_locked(arena_range_t *range, range_run_t *run, uint64_t windows);
+
+/* Takes [start, start + count) off the front of a free run that is no shorter. Answers its start. */
+HIDDEN uint64_t rangemeta_cut_locked(arena_range_t *range, range_run_t *run, uint64_t count);
 
 /* Makes a piece where nothing is filed; the caller marks what follows it. Answers where it ends. */
 HIDDEN uint64_t rangemeta_add_piece_locked(arena_range_t *range, uint64_t index);

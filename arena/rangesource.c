@@ -19,19 +19,13 @@ static bool ensure_leaves(arena_range_t *range, uint64_t start, uint64_t end)
     return rangemap_ensure(range, start) && rangemap_ensure(range, end);
 }
 
-/* Makes [start, end) ours, all of it free, in one run or in one a page, the lowest filed last. */
+/* Makes [start, end) ours, all of it free. */
 static void file_area(arena_range_t *range, uint64_t start, uint64_t end)
 {
     if (rangemap_get(range, end) == RANGE_INSIDE) {
         rangemap_set(range, end, RANGE_HOLE); /* else something of ours goes on there */
     }
-    while (start < end) {
-        uint64_t from = range_in_pages(range) ? range_down_to_page(range, end - 1) : start;
-        from = from > start ? from : start;
-        rangemap_set(range, from, RANGE_FREE);
-        range_release_locked(range, from, end - from, NULL);
-        end = from;
-    }
+    range_file_locked(range, start, end);
 }
 
 static void count_mapped(arena_range_t *range, uint64_t count)
@@ -113,43 +107,58 @@ static uint64_t free_tail(const arena_range_t *range)
     return free && !range_in_pages(range) ? range->end - last : 0;
 }
 
-/* What a growth from `start` on must have, fronts and pieces included; 0: impossible. */
-static uint64_t growth_at(const arena_range_t *range, uint64_t start, range_want_t want, uint64_t tail,
-                          size_t *front_bytes)
+/* Leaves that a table must have for marks up to `end`, and then has for some more; 0: the one there is will do. */
+static uint64_t windows_for(const arena_range_t *range, uint64_t end, uint64_t ahead)
+{
+    uint64_t now = range->meta.table->windows, wished = rangemeta_windows(end + ahead);
+    uint64_t least = now + now / 4 + 1;
+    return rangemeta_windows(end) <= now ? 0 : wished > least ? wished : least;
+}
+
+/* What a growth from `start` on must have, metadata included; 0: impossible. */
+static uint64_t growth_at(const arena_range_t *range, uint64_t start, range_want_t want, uint64_t tail)
 {
     uint64_t need = range_in_pages(range) ? range->page : padded(want);
-    *front_bytes = 0;
     if (need == 0 || !range->inside) {
         return need == 0 ? 0 : growth_of(range, range_up_to_page(range, need > tail ? need - tail : 1));
     }
     bool described = range->meta.spare != NULL || range->meta.free[RANGE_OBJECT_RUN] != NULL;
     uint64_t piece = described ? 0 : rangemeta_piece_quanta(range);
     uint64_t count = growth_of(range, range_up_to_page(range, (need > tail ? need - tail : 1) + piece));
-    for (;;) {
-        *front_bytes = rangemeta_front_bytes(range, start + count);
-        uint64_t front = *front_bytes == 0 ? 0 : (*front_bytes >> range->quantum_log2) + 1;
-        uint64_t least =
-            range_up_to_page(range, front + piece + (front == 0 && need > tail ? need - tail : need));
-        if (count == 0 || count >= least) {
-            return count;
+    while (count != 0) {
+        uint64_t windows = windows_for(range, start + count, want.ahead);
+        uint64_t table = windows == 0 ? 0 : rangemeta_table_quanta(range, windows);
+        uint64_t least = table == 0 && piece == 0 && need > tail ? need - tail : need;
+        least = range_up_to_page(range, least + table + piece);
+        if (count >= least) {
+            break;
         }
         count = growth_of(range, least);
     }
+    return count;
 }
 
-/* Metadata first, then what is free. The map has room for all of it. */
-static void add_area_inside(arena_range_t *range, uint64_t start, uint64_t count, size_t skip,
-                            size_t front_bytes)
+/* Metadata first, then what is free. */
+static void add_area_inside(arena_range_t *range, uint64_t start, uint64_t end, uint64_t ahead)
 {
-    uint64_t end = start + count;
-    count_mapped(range, count);
-    if (front_bytes != 0) {
-        start = rangemeta_add_front_locked(range, start, skip, front_bytes, end);
+    uint64_t windows = windows_for(range, end, ahead);
+    uint64_t quanta = windows == 0 ? 0 : rangemeta_table_quanta(range, windows);
+    range_run_t *hole = windows == 0 ? NULL : rangebin_find_below_locked(range, quanta, RANGE_NOWHERE);
+    range_run_t old = range->meta.table->self;
+    count_mapped(range, end - start);
+    if (hole != NULL) {
+        rangemeta_move_table_locked(range, hole, windows);
+    } else if (windows != 0) {
+        rangemeta_put_table_locked(range, start, windows);
+        start += quanta;
     }
     if (range->meta.spare == NULL && range->meta.free[RANGE_OBJECT_RUN] == NULL) {
         start = rangemeta_add_piece_locked(range, start);
     }
     file_area(range, start, end);
+    if (hole == NULL && windows != 0) {
+        range_file_locked(range, old.start, old.start + old.count);
+    }
 }
 
 /* By `bytes`, if it is at `now`. */
@@ -175,8 +184,7 @@ static bool grow_break(arena_range_t *range, range_want_t want)
         return false;
     }
     uint64_t start = (first - range->origin) >> range->quantum_log2;
-    size_t front_bytes;
-    uint64_t count = growth_at(range, start, want, contiguous ? free_tail(range) : 0, &front_bytes);
+    uint64_t count = growth_at(range, start, want, contiguous ? free_tail(range) : 0);
     if (count == 0 || count > (uint64_t)PTRDIFF_MAX >> (range->quantum_log2 + 1)) {
         return false;
     }
@@ -186,7 +194,7 @@ static bool grow_break(arena_range_t *range, range_want_t want)
         return false;
     }
     if (range->inside) {
-        add_area_inside(range, start, count, 0, front_bytes);
+        add_area_inside(range, start, start + count, want.ahead);
     } else if (!add_area(range, start, count)) {
         os_break_move(-(intptr_t)bytes);
         return false;
@@ -209,28 +217,36 @@ bool rangesource_grow_locked(arena_range_t *range, range_want_t want)
     return false;
 }
 
+/* [struct arena_range][table][piece][free] */
 arena_range_t *rangesource_found(const arena_range_t *model)
 {
     uintptr_t now = (uintptr_t)os_break();
     size_t page_bytes = range_bytes_of(model, model->page);
-    size_t pad = align_up(now, page_bytes) - now, own = sizeof *model;
-    size_t front_bytes = 0, least = 0, bytes = range_bytes_of(model, model->step);
+    size_t pad = align_up(now, page_bytes) - now;
+    uint64_t own = (sizeof *model + ((size_t)1 << model->quantum_log2) - 1) >> model->quantum_log2;
+    uint64_t count = model->step, windows, least;
     do { /* what it needs depends on how much there is */
-        bytes = max_size(bytes, align_up(least, page_bytes));
-        front_bytes = rangemeta_front_bytes(model, bytes >> model->quantum_log2);
-        least = own + front_bytes + sizeof(range_piece_t) + ((size_t)4 << model->quantum_log2);
-    } while (bytes < least);
-    if (now == 0 || bytes >> model->quantum_log2 > model->limit || !move_break(now, pad + bytes)) {
+        windows = rangemeta_windows(count);
+        least = own + rangemeta_table_quanta(model, windows) + rangemeta_piece_quanta(model) + 1;
+        count = count >= least ? count : range_up_to_page(model, least);
+    } while (windows != rangemeta_windows(count));
+    if (now == 0 || count > model->limit || !move_break(now, pad + range_bytes_of(model, count))) {
         return NULL;
     }
     arena_range_t *range = (arena_range_t *)(now + pad);
     *range = *model;
     range->origin = now + pad;
-    range->end = bytes >> range->quantum_log2;
     range->waiting.wait_next = range->waiting.wait_previous = &range->waiting;
     range->totals.kernel_calls = 1;
-    add_area_inside(range, 0, range->end, own, front_bytes);
-    range->tail = range->meta.front->self.count;
+    rangemeta_put_table_locked(range, own, windows);
+    range->self.count = own;
+    rangemap_set(range, 0, RANGE_BLOCK);
+    rangemap_add_run(range, &range->self);
+    range->totals.inside += own;
+    range->tail = own;
+    range->end = count;
+    count_mapped(range, count);
+    file_area(range, rangemeta_add_piece_locked(range, own + range->meta.table->self.count), count);
     return range;
 }
 
