@@ -5,5 +5,8 @@ set(exempt_address
 )
 
 set(exempt_thread
+    examples.lab_alloc          # the sanitizer maps memory of its own while virtual size is measured to the byte
+    examples.lab_ealloc         # the same
+    examples.lab_ealloc_bounded # the same
     fork.fork_then_threads # no threads may be made after a fork with several; the sanitizer ends the child
 )
