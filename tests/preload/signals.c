@@ -29,7 +29,7 @@ static void catch_signal(int number, int flags)
     must(sigaction(number, &action, NULL) == 0);
 }
 
-static void set_timer(int which, int microseconds)
+static void set_timer(__itimer_which_t which, int microseconds)
 {
     struct timeval every = {.tv_usec = microseconds};
 
