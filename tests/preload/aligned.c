@@ -150,6 +150,26 @@ static void aligned_blocks_live_beside_others(void **state)
         free(slots[i].block);
 }
 
+/* Six at a time, all freed: what the first round left must serve the next. */
+static void aligned_blocks_leave_no_holes(void **state)
+{
+    const size_t before = statm_bytes(0);
+
+    (void)state;
+    for (size_t alignment = 8; alignment <= MIB; alignment *= 2) {
+        for (size_t size = 0; size < 100000; size = size * 5 + 1) {
+            char *blocks[6];
+            for (size_t i = 0; i < 6; i++) {
+                assert_int_equal(posix_memalign((void **)&blocks[i], alignment, size), 0);
+                fill(blocks[i], size, i);
+            }
+            for (size_t i = 0; i < 6; i++)
+                free(blocks[i]);
+        }
+    }
+    assert_true(statm_bytes(0) <= before + 40 * MIB);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -160,6 +180,7 @@ int main(void)
         cmocka_unit_test(memalign_beyond_half_the_address_space_is_einval),
         cmocka_unit_test(aligned_alloc_takes_powers_of_two_and_any_size),
         cmocka_unit_test(valloc_and_pvalloc_give_pages),
+        cmocka_unit_test(aligned_blocks_leave_no_holes),
         cmocka_unit_test(aligned_blocks_live_beside_others),
     };
 
