@@ -58,29 +58,78 @@ static char *map_and_cut(size_t bytes, size_t alignment, os_map_options_t option
     return mapped + head;
 }
 
+/* Where the next mapping is tried, all relaxed, because they are hints. The kernel places mappings downwards: just
+ * below the last one is aligned and mostly free. But what was unmapped last comes first: otherwise who maps and
+ * unmaps in turn would wander down through all addresses, and leave a leaf of the page map every 4 GiB. */
+static _Atomic uintptr_t last_start;
+static _Atomic uintptr_t hole_end;
+static _Atomic size_t hole_bytes;
+
+static void note_hole(uintptr_t end, size_t bytes)
+{
+    atomic_store_explicit(&hole_end, end, memory_order_relaxed);
+    atomic_store_explicit(&hole_bytes, bytes, memory_order_relaxed);
+}
+
+static void join_hole(uintptr_t start, size_t bytes)
+{
+    uintptr_t end = atomic_load_explicit(&hole_end, memory_order_relaxed);
+    size_t room = atomic_load_explicit(&hole_bytes, memory_order_relaxed);
+    if (start + bytes == end - room) {
+        bytes += room;
+    } else if (start == end) {
+        start -= room;
+        bytes += room;
+    }
+    bool lowest = start == atomic_load_explicit(&last_start, memory_order_relaxed);
+    if (lowest) { /* the way up again */
+        atomic_store_explicit(&last_start, start + bytes, memory_order_relaxed);
+    }
+    note_hole(start + bytes, lowest ? 0 : bytes);
+}
+
+/* An address in the hole, which is a hole no more, or just below the last mapping; NULL: no idea. *in_hole: which. */
+static char *choose_place(size_t bytes, size_t alignment, bool *in_hole)
+{
+    uintptr_t end = atomic_load_explicit(&hole_end, memory_order_relaxed);
+    size_t room = atomic_load_explicit(&hole_bytes, memory_order_relaxed);
+    uintptr_t start = end > bytes ? align_down(end - bytes, alignment) : 0;
+    *in_hole = start != 0 && end - start <= room;
+    if (*in_hole) {
+        note_hole(start, room - (end - start));
+        return (char *)start;
+    }
+    end = atomic_load_explicit(&last_start, memory_order_relaxed);
+    return end > bytes + alignment ? (char *)align_down(end - bytes, alignment) : NULL;
+}
+
 void *os_map(size_t bytes, size_t alignment, os_map_options_t options)
 {
-    /* The kernel places mappings downwards: just below the last one is aligned and mostly free. */
-    static _Atomic uintptr_t last; /* relaxed: only a hint */
     int saved = errno;
+    bool in_hole;
     bytes = align_up(bytes, os_page_bytes());
-    uintptr_t below = atomic_load_explicit(&last, memory_order_relaxed);
+    char *place = choose_place(bytes, alignment, &in_hole);
     char *start = NULL;
     char *lowest = NULL;
-    if (below > bytes + alignment) {
-        start = map_at((void *)align_down(below - bytes, alignment), bytes, options);
+    if (place != NULL) {
+        start = map_at(place, bytes, options);
+        in_hole &= start == place;
         if (start != NULL && !is_aligned(start, alignment)) {
             munmap(start, bytes);
             start = map_and_cut(bytes, alignment, options, false, &lowest);
         }
     } else if (bytes != 0) { /* the first: a process that does little should make few calls */
-        start = map_and_cut(bytes, alignment, options, below == 0 && alignment == GRANULE, &lowest);
+        bool first = atomic_load_explicit(&last_start, memory_order_relaxed) == 0;
+        start = map_and_cut(bytes, alignment, options, first && alignment == GRANULE, &lowest);
     }
     if (start == NULL) {
         errno = saved;
         return NULL;
     }
-    atomic_store_explicit(&last, (uintptr_t)(lowest != NULL ? lowest : start), memory_order_relaxed);
+    if (!in_hole) {
+        atomic_store_explicit(&last_start, (uintptr_t)(lowest != NULL ? lowest : start),
+                              memory_order_relaxed);
+    }
 #if defined(MADV_HUGEPAGE)
     if (options.huge_pages) {
         madvise(start, bytes, MADV_HUGEPAGE);
@@ -98,7 +147,11 @@ void *os_map(size_t bytes, size_t alignment, os_map_options_t options)
 bool os_unmap(void *start, size_t bytes)
 {
     int saved = errno;
-    bool done = munmap(start, align_up(bytes, os_page_bytes())) == 0;
+    bytes = align_up(bytes, os_page_bytes());
+    bool done = munmap(start, bytes) == 0;
+    if (done) {
+        join_hole((uintptr_t)start, bytes);
+    }
     errno = saved;
     return done;
 }

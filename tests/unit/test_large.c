@@ -3,6 +3,7 @@
 #include "../../arena/large.h"
 
 #include "../../arena/os.h"
+#include "../../arena/pagemap.h"
 #include "../../arena/region.h"
 #include "layer.h"
 
@@ -67,6 +68,20 @@ static void only_the_first_granule_has_an_entry(void **state)
         assert_int_equal(pagemap_entry(block + granule * GRANULE), 0);
     put(block);
     assert_int_equal(pagemap_entry(block), 0);
+}
+
+/* Or each 4 GiB that are passed would leave a leaf of the page map for ever. */
+static void coming_and_going_does_not_wander_through_the_addresses(void **state)
+{
+    (void)state;
+    put(take(64 * MIB));
+    size_t leaves = pagemap_mapped_bytes();
+    for (size_t i = 0; i < 1000; i++) {
+        void *first = take(64 * MIB), *second = take(i % 2 == 0 ? 48 * MIB : 80 * MIB);
+        put(i % 3 == 0 ? first : second);
+        put(i % 3 == 0 ? second : first);
+    }
+    assert_true(pagemap_mapped_bytes() - leaves <= 2 * sizeof(pagemap_leaf_t));
 }
 
 static void an_alignment_beyond_a_granule_is_kept(void **state)
@@ -271,6 +286,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         in_arena(a_block_is_whole_pages_of_zeroes_on_a_granule),
         in_arena(only_the_first_granule_has_an_entry),
+        in_arena(coming_and_going_does_not_wander_through_the_addresses),
         in_arena(an_alignment_beyond_a_granule_is_kept),
         in_arena(a_pointer_into_the_block_is_interior),
         in_arena(another_arenas_block_is_not_taken),
