@@ -3,6 +3,7 @@
  * Compiled once for each allocator that has such a thing, and once for plain malloc beside them.
  */
 #include "bench.h"
+#include "collatz.h"
 #include "heap.h"
 #include "memory.h"
 #include "speed.h"
@@ -82,6 +83,16 @@ const row_t bench_rows[] = {
      .largest = 508, .live = 50000},
     {"arena-cycle-100", "create + 100 mixed + destroy, a block", row_cycle, 1000000, .live = 100},
     {"arena-cycle-100k", "create + 100,000 mixed + destroy, a block", row_cycle, 1000000, .live = 100000},
+    {"arena-collatz-list-1t", "Collatz sequences in a linked list; a number", row_collatz_list, 60000,
+     .threads = 1},
+    {"arena-collatz-list-2t", "the same, 2 threads", row_collatz_list, 30000, .threads = 2},
+    {"arena-collatz-list-3t", "the same, 3 threads", row_collatz_list, 20000, .threads = 3},
+    {"arena-collatz-list-4t", "the same, 4 threads", row_collatz_list, 15000, .threads = 4},
+    {"arena-collatz-vector-1t", "Collatz sequences in a doubling vector; a number", row_collatz_vector,
+     120000, .threads = 1},
+    {"arena-collatz-vector-2t", "the same, 2 threads", row_collatz_vector, 60000, .threads = 2},
+    {"arena-collatz-vector-3t", "the same, 3 threads", row_collatz_vector, 40000, .threads = 3},
+    {"arena-collatz-vector-4t", "the same, 4 threads", row_collatz_vector, 30000, .threads = 4},
     {"arena-mixed-2t", "1,000 mixed, random, 2 threads on one arena", row_batch, 1000000, .threads = 2,
      .order = ORDER_RANDOM},
     {"arena-mixed-3t", "1,000 mixed, random, 3 threads on one arena", row_batch, 700000, .threads = 3,

@@ -3,6 +3,7 @@
  * program with each allocator preloaded.
  */
 #include "bench.h"
+#include "collatz.h"
 #include "heap.h"
 #include "memory.h"
 #include "speed.h"
@@ -301,6 +302,16 @@ const row_t bench_rows[] = {
     {"mixed-3t", "batch-mixed-random in 3 threads", row_batch, 700000, .threads = 3, .order = ORDER_RANDOM},
     {"mixed-4t", "batch-mixed-random in 4 threads", row_batch, 500000, .threads = 4, .order = ORDER_RANDOM},
     {"mixed-8t", "batch-mixed-random in 8 threads", row_batch, 300000, .threads = 8, .order = ORDER_RANDOM},
+    {"collatz-list-1t", "Collatz sequences in a linked list; a number", row_collatz_list, 60000,
+     .threads = 1},
+    {"collatz-list-2t", "the same, 2 threads", row_collatz_list, 30000, .threads = 2},
+    {"collatz-list-3t", "the same, 3 threads", row_collatz_list, 20000, .threads = 3},
+    {"collatz-list-4t", "the same, 4 threads", row_collatz_list, 15000, .threads = 4},
+    {"collatz-vector-1t", "Collatz sequences in a doubling vector; a number", row_collatz_vector, 120000,
+     .threads = 1},
+    {"collatz-vector-2t", "the same, 2 threads", row_collatz_vector, 60000, .threads = 2},
+    {"collatz-vector-3t", "the same, 3 threads", row_collatz_vector, 40000, .threads = 3},
+    {"collatz-vector-4t", "the same, 4 threads", row_collatz_vector, 30000, .threads = 4},
     {"realloc-grow", "x1.5 from 16 B to 64 KiB, live neighbours; a step", row_grow, 1500000, .smallest = 16,
      .largest = 65536},
     {"realloc-append", "32 B appended up to 32 KiB; a step", row_append, 1500000, .smallest = 32,
