@@ -48,6 +48,7 @@ static const setting_t settings[] = {
     {"trim-threshold", SIZE, "ARENA_TRIM_THRESHOLD", NULL, "BYTES", "free tail that goes back by itself"},
     {"purge-delay", COUNT, "ARENA_PURGE_DELAY", NULL, "MS", "how long free pages may stay resident"},
     {"huge-pages", NOTHING, "ARENA_HUGE_PAGES", "1", NULL, "ask for transparent huge pages"},
+    {"deepbind", NOTHING, "ARENA_DEEPBIND", "1", NULL, "let dlopen bind deeply, past the library"},
     {"no-membarrier", NOTHING, "ARENA_MEMBARRIER", "0", NULL, "make no membarrier system call"},
 };
 enum { SETTINGS = sizeof settings / sizeof settings[0] };
