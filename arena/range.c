@@ -181,7 +181,6 @@ static void give_up(arena_range_t *range, uint64_t index, uint64_t count)
         }
     }
     if (range->source == ARENA_RANGE_SBRK && index + count == range->tail) {
-        range->tail = index;
         rangesource_lower_break_locked(range, range->keep);
     } else if (range->source == ARENA_RANGE_MMAP) {
         rangesource_unmap_pages_locked(range, index, range->keep);

@@ -227,7 +227,7 @@ static void remove_pages(arena_range_t *range, range_run_t *run, uint64_t low, u
     uint64_t start = run->start, end = start + run->count;
     uint64_t before = start == 0 ? RANGE_NOWHERE : rangemap_last(range, start - 1);
     bool goes_on_below =
-        low > start || (before != RANGE_NOWHERE && rangemap_get(range, before) != RANGE_HOLE);
+        before != RANGE_NOWHERE && rangemap_get(range, before) != RANGE_HOLE; /* areas begin on pages */
     range_run_t *rest = low > start && high < end ? rangemeta_take_run_locked(range) : run;
     rangebin_remove_locked(range, run);
     if (high < end) { /* new marks first: a leaf without marks goes */

@@ -14,8 +14,8 @@ HIDDEN bool rangesource_grow_locked(arena_range_t *range, range_want_t want);
  * caller's to make. NULL: the break does not move. */
 HIDDEN arena_range_t *rangesource_found(const arena_range_t *model);
 
-/* Brings the break down to the end of the last block, but for `keep` quanta and the rest of a page. The caller
- * sets `tail` to where the last block ended. Answers how many quanta went. */
+/* Brings the break down to the end of the last block, but for `keep` quanta and the rest of a page. `tail` is
+ * where the last block ends, or ended. Answers how many quanta went. */
 HIDDEN uint64_t rangesource_lower_break_locked(arena_range_t *range, uint64_t keep);
 
 /* Unmaps the pages that are free in the run around `start`, as long as `keep` quanta of all are left free. */

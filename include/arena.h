@@ -450,7 +450,7 @@ ARENA_EXPORT arena_range_t *arena_range_create(const arena_range_options_t *opti
 
 /*
  * Forgets every block and gives back what came from the kernel; of the break, what lies above the last foreign
- * move. NULL is ignored. No other thread may be using it. Never fails. O(free runs + held_bytes / 32,768 quanta).
+ * move. NULL is ignored. No other thread may be using it. Never fails. O(blocks and free runs).
  */
 ARENA_EXPORT void arena_range_destroy(arena_range_t *range);
 

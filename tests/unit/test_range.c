@@ -354,6 +354,24 @@ static void a_foreign_move_of_the_break_is_survived(void **state)
     }
 }
 
+static void blocks_that_wait_do_not_pile_up_metadata(void **state)
+{
+    static uint64_t blocks[10000];
+    arena_range_t *range = open_range((arena_range_options_t){.bytes = 80000, .flags = ARENA_RANGE_LIFO});
+
+    (void)state;
+    for (size_t i = 0; i < 10000; i++)
+        blocks[i] = arena_range_alloc(range, 8);
+    uint64_t before = range_stats(range).metadata_bytes;
+    for (size_t i = 0; i < 10000; i++)
+        arena_range_free(range, blocks[i]);
+    assert_true(range_stats(range).metadata_bytes < before + 300 * 64);
+    assert_true(arena_range_alloc(range, 8) == blocks[9999]);
+    assert_true(arena_range_alloc(range, 79992) == 0);
+    assert_int_equal(arena_range_check(range), 0);
+    arena_range_destroy(range);
+}
+
 static void metadata_stays_in_the_callers_buffer(void **state)
 {
     static alignas(8) char metadata[10000];
@@ -450,6 +468,7 @@ int main(void)
         cmocka_unit_test(the_break_has_one_owner),
         cmocka_unit_test(the_break_comes_down_page_by_page_when_the_last_block_goes),
         cmocka_unit_test(a_foreign_move_of_the_break_is_survived),
+        cmocka_unit_test(blocks_that_wait_do_not_pile_up_metadata),
         cmocka_unit_test(metadata_stays_in_the_callers_buffer),
         cmocka_unit_test(a_walk_may_be_ended_and_may_free),
         cmocka_unit_test(a_sparse_exabyte_costs_what_is_used_of_it),
