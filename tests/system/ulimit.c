@@ -79,7 +79,7 @@ static int meet_the_limit_with_one_large_block(void *unused)
     fill(block, 3 * MIB, 1);
     must(arena_realloc(arena, block, 64 * MIB) == NULL && errno == ENOMEM);
     must(arena_alloc(arena, 64 * MIB) == NULL && errno == ENOMEM);
-    must(arena_aligned_alloc(arena, 64 * MIB, 100) == NULL && errno == ENOMEM);
+    must(arena_aligned_alloc(arena, 64 * MIB, 64 * MIB) == NULL && errno == ENOMEM);
     must(holds(block, 3 * MIB, 1));
     must((block = arena_realloc(arena, block, 5 * MIB)) != NULL);
     must(holds(block, 3 * MIB, 1));
