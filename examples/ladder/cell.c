@@ -23,6 +23,7 @@ typedef struct {
     cell_state_t *state; /* of this run, in the cell */
     unsigned char **blocks;
     size_t *bytes;
+    size_t samples;
 } run_t;
 
 static void *map(size_t bytes, int flags)
@@ -164,7 +165,7 @@ static void take_sample(run_t *run, size_t op, size_t payload, size_t before)
 _Noreturn static void run_for_memory(run_t *run)
 {
     const workload_t *w = run->workload;
-    size_t payload = 0, step = w->count / (CELL_SAMPLES - 1) + 1, before = memory_in_use();
+    size_t payload = 0, step = w->count / (run->samples - 1) + 1, before = memory_in_use();
 
     for (size_t i = 0; i < w->count; i++) {
         size_t slot = w->ops[i].slot, bytes = w->ops[i].bytes;
@@ -256,7 +257,7 @@ static void measure_memory(cell_t *cell, run_t *run, const cell_limits_t *limits
 void cell_measure(cell_t *cell, const rung_t *rung, const workload_t *workload, const cell_limits_t *limits)
 {
     size_t slots = workload->slots + 1;
-    run_t run = {.rung = rung, .workload = workload};
+    run_t run = {.rung = rung, .workload = workload, .samples = limits->samples};
 
     run.cell = map(sizeof *run.cell, MAP_SHARED);
     run.blocks = map(slots * sizeof *run.blocks, MAP_PRIVATE);

@@ -33,6 +33,7 @@ typedef struct {
     double seconds; /* of processor time, for each run */
     size_t bytes;   /* of memory */
     int repeats;    /* of the run that is timed; the fastest counts */
+    size_t samples; /* of the memory, evenly over the operations; at most CELL_SAMPLES */
     bool time_only; /* no run for the memory: heap_state is CELL_OK, and no samples */
 } cell_limits_t;
 

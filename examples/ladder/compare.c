@@ -242,11 +242,12 @@ static options_t options_read(int argc, char **argv)
         {"quick", no_argument, NULL, 'q'},         {"blocks", required_argument, NULL, 'b'},
         {"limit", required_argument, NULL, 'l'},   {"traces", required_argument, NULL, 't'},
         {"picture", required_argument, NULL, 'p'}, {0}};
-    options_t options = {.blocks = 10000,
-                         .rounds = 40,
-                         .traces = LADDER_TRACES,
-                         .picture = "ladder.svg",
-                         .limits = {.seconds = 3, .bytes = (size_t)1 << 30, .repeats = 5}};
+    options_t options = {
+        .blocks = 10000,
+        .rounds = 40,
+        .traces = LADDER_TRACES,
+        .picture = "ladder.svg",
+        .limits = {.seconds = 3, .bytes = (size_t)1 << 30, .repeats = 5, .samples = CELL_SAMPLES}};
 
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         if (c == 'q') {
@@ -254,6 +255,7 @@ static options_t options_read(int argc, char **argv)
             options.blocks = 300;
             options.rounds = 4;
             options.limits.repeats = 1;
+            options.limits.samples = 12;
         } else if (c == 'b') {
             options.blocks = strtoul(optarg, NULL, 10);
         } else if (c == 'l') {
