@@ -153,6 +153,18 @@ static void *alloc_aligned(size_t alignment, size_t request)
     if (alignment <= LEAST) {
         return malloc(request);
     }
+    size_t rounded = align_up(max_size(request, 1), alignment);
+    if (request <= SLAB_MAX && rounded <= SLAB_MAX && alignment <= SLAB_MAX) {
+        unsigned class = sizeclass_small[rounded];
+        bool in_slabs = (table_home()->graduated >> class & 1) != 0;
+        void *block = in_slabs && align_down(sizeclass_bytes[class], alignment) == sizeclass_bytes[class]
+                          ? malloc(rounded)
+                          : NULL;
+        if (block != NULL && is_aligned(block, alignment)) {
+            return block;
+        }
+        free(block); /* an old chunk */
+    }
     arena_t *home = domain_home();
     return home == NULL ? NULL : arena_aligned_alloc(home, alignment, request);
 }

@@ -3,10 +3,10 @@
 
 magazine_t magazine_dummy __attribute__((aligned(MAGAZINE_BYTES)));
 
-/* MAGAZINE_HELD_BYTES / bytes of the class: 2 to MAGAZINE_SLOTS up to 32 KiB, at least 1 beyond */
+/* MAGAZINE_HELD_BYTES / bytes of the class, at most MAGAZINE_SLOTS; at least 4 up to 64 KiB, 2 up to 128, 1 beyond */
 const uint8_t magazine_capacities[CLASSES + 1] = {
     0,  63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63,
     63, 63, 63, 63, 63, 63, 63, 63, 63, 56, 51, 46, 42, 39, 36, 34, 32, 28, 25, 23, 21, 19, 18, 17, 16,
-    14, 12, 11, 10, 9,  9,  8,  8,  7,  6,  5,  5,  4,  4,  4,  4,  3,  3,  2,  2,  2,  2,  2,  2,  1,
-    1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,
+    14, 12, 11, 10, 9,  9,  8,  8,  7,  6,  5,  5,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,
+    4,  4,  4,  4,  4,  4,  4,  2,  2,  2,  2,  2,  2,  2,  2,  1,  1,  1,  1,  1,  1,  1,  1,
 };
