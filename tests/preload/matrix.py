@@ -253,11 +253,13 @@ def run_once(one, setting, options):
     return run
 
 
-def first_difference(before, after):
-    for left, right in zip(before, after):
-        if left != right:
-            return f"{right[0]}: {right[1]}, on glibc {left[0]}: {left[1]}"
-    return None if len(before) == len(after) else "not the same number of results"
+def differences(before, after):
+    """The first few, in words."""
+    found = [f"{right[0]}: {right[1]}, on glibc {left[0]}: {left[1]}"
+             for left, right in zip(before, after) if left != right]
+    if len(before) != len(after):
+        found.append(f"{len(after)} results, on glibc {len(before)}")
+    return "; ".join(found[:3])
 
 
 def run_case(one, settings, options):
@@ -281,7 +283,7 @@ def run_case(one, settings, options):
                 "rates": run.rates, "checked": len(run.data)}
             row["notes"] = sorted(run.notes)
             baseline = baseline or run
-            difference = first_difference(baseline.data, run.data)
+            difference = differences(baseline.data, run.data)
             if difference:
                 return row | {"result": "failed", "reason": f"{setting.name}: {difference}"}
     except Unable as unable:

@@ -19,19 +19,14 @@ QUICK = ("json", "collections")
 
 
 def run_suite(run, modules):
-    """Every test by name with how it ended, in order of name: threads let the order of lines vary."""
+    """How many tests ran, which failed, and the exit status."""
     # No resources: no network, no large files. -u none also leaves out what asks for real time.
     printed = run.run("/usr/bin/python3", "-m", "test", "-v", "-u", "none", *modules, status=None).decode(errors="replace")
-    ended = sorted(f"{name} {how}" for name, how in re.findall(
-        r"^(\w+ \([\w.]+\)).*? \.\.\. (?:.*\n)*?.*?\b(ok|skipped|expected failure|FAIL|ERROR)\b", printed, re.M))
     counted = re.findall(r"^Ran (\d+) tests? in", printed, re.M)
     if not counted or sum(map(int, counted)) < 10:
         raise Broken(f"no tests were run: {printed[-1500:]}")
-    if "Tests result: SUCCESS" not in printed and "Result: SUCCESS" not in printed:
-        failures = re.findall(r"^(?:FAIL|ERROR): .*", printed, re.M)
-        run.check("failures", "\n".join(sorted(failures)))
+    run.check("failures", " ".join(sorted(set(re.findall(r"^(?:FAIL|ERROR): (\S+)", printed, re.M)))))
     run.check("tests run", " ".join(counted))
-    return ended
 
 
 def add(name, modules):
