@@ -12,6 +12,7 @@
 #include "stock.h"
 #include "survey.h"
 #include "tiny.h"
+#include "watch.h"
 
 #include <errno.h>
 #include <string.h>
@@ -24,15 +25,20 @@ typedef struct {
     bool counts;          /* as an allocation of the application */
 } want_t;
 
+static bool is_cached(const arena_t *arena)
+{
+    return atomic_load_explicit(&arena->cached, memory_order_relaxed);
+}
+
 unsigned alloc_class(const arena_t *arena, size_t request)
 {
     if (arena->in_buffer && (arena->tiny == NULL || request > TINY_CLASS_MAX)) {
         return 0; /* nothing rounds there but what must */
     }
-    if (request <= SLAB_MAX && (arena->cached || (arena->flags & ARENA_NO_SLABS) == 0)) {
+    if (request <= SLAB_MAX && (is_cached(arena) || (arena->flags & ARENA_NO_SLABS) == 0)) {
         return sizeclass_of(request);
     }
-    return arena->cached && request <= CLASS_MAX ? sizeclass_of(request) : 0;
+    return is_cached(arena) && request <= CLASS_MAX ? sizeclass_of(request) : 0;
 }
 
 /* What a request without a class is usable for. From LARGE_MIN_BYTES on that is what a large block would have,
@@ -447,10 +453,10 @@ size_t alloc_usable(arena_t *arena, const void *block)
     uint32_t kind = pagemap_entry(block) ^ arena->tag;
     size_t usable;
     if (kind == KIND_CHUNKS &&
-        arena->cached) { /* the header of a block in use may be read without the lock */
+        is_cached(arena)) { /* the header of a block in use may be read without the lock */
         wrong = alloc_header_is_readable(block) ? carve_validate(block) : MISUSE_INTERIOR;
         usable = wrong == MISUSE_NONE ? carve_usable(block, chunk_header(chunk_of(block))) : 0;
-    } else if (kind <= SLAB_CLASSES && arena->cached) {
+    } else if (kind <= SLAB_CLASSES && is_cached(arena)) {
         usable = sizeclass_bytes[kind];
         wrong =
             (uintptr_t)block % GRANULE == slab_index(kind, block) * usable ? MISUSE_NONE : MISUSE_INTERIOR;
@@ -482,7 +488,7 @@ static want_t want_grown(const arena_t *arena, size_t request)
 /* The block's usable size is known to the caller and differs from what `request` would get. */
 static void *resize_chunk(arena_t *arena, void *block, size_t request)
 {
-    if (alloc_class(arena, request) != 0 && !arena->cached) {
+    if (alloc_class(arena, request) != 0 && !is_cached(arena)) {
         return NULL; /* a slab block is what the request gets */
     }
     bool grows = request > carve_usable(block, chunk_header(chunk_of(block)));
@@ -502,7 +508,7 @@ static void *resize_chunk(arena_t *arena, void *block, size_t request)
 
 void *alloc_roomy(arena_t *arena, size_t request)
 {
-    if (!arena->cached || request <= SLAB_MAX || request > CLASS_MAX) {
+    if (!is_cached(arena) || request <= SLAB_MAX || request > CLASS_MAX) {
         return NULL;
     }
     want_t want = want_grown(arena, request);
@@ -520,11 +526,11 @@ void *alloc_roomy(arena_t *arena, size_t request)
     return chunk == NULL ? NULL : chunk_block(chunk);
 }
 
-void *alloc_resize(arena_t *arena, void *block, size_t request)
+void *alloc_resize(arena_t *arena, void *block, size_t request, uint64_t *when)
 {
     uint32_t kind = pagemap_entry(block) ^ arena->tag;
     if (kind == KIND_LARGE) {
-        return request >= LARGE_MIN_BYTES / 2 ? large_realloc(arena, block, request) : NULL;
+        return request >= LARGE_MIN_BYTES / 2 ? large_realloc(arena, block, request, when) : NULL;
     }
     bool in_slab = kind <= SLAB_CLASSES || (arena->tiny != NULL && tiny_holds(arena, block));
     return !in_slab && request <= PTRDIFF_MAX - GRANULE ? resize_chunk(arena, block, request) : NULL;
@@ -535,16 +541,25 @@ size_t alloc_good_size(const arena_t *arena, size_t request)
     return plain_usable(arena, request);
 }
 
+void *alloc_unwatched(arena_t *arena, size_t size)
+{
+    bool zero = false;
+    void *block = alloc_block(arena, size, 8, &zero);
+    bool clear = (arena->flags & ARENA_ZERO) != 0 && !zero && block != NULL;
+    return clear ? memset(block, 0, size) : block;
+}
+
 void *alloc_public(arena_t *arena, size_t size)
 {
     if (UNLIKELY(arena == NULL)) {
         errno = EINVAL;
         return NULL;
     }
-    bool zero = false;
-    void *block = alloc_block(arena, size, 8, &zero);
-    bool clear = (arena->flags & ARENA_ZERO) != 0 && !zero && block != NULL;
-    return clear ? memset(block, 0, size) : block;
+    void *block = alloc_unwatched(arena, size);
+    if (UNLIKELY(watch_each_call(arena))) {
+        watch_new(arena, block, size, LOG_ALLOC, (arena->flags & ARENA_ZERO) != 0);
+    }
+    return block;
 }
 
 void alloc_public_free(arena_t *arena, void *block)
@@ -555,6 +570,9 @@ void alloc_public_free(arena_t *arena, void *block)
     }
     if (block != NULL) {
         check_alive(arena, block);
+        if (UNLIKELY(watch_each_call(arena))) {
+            watch_free(arena, block);
+        }
         alloc_free(arena, block);
     }
 }

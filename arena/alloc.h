@@ -27,8 +27,9 @@ HIDDEN size_t alloc_usable_locked(arena_t *arena, const void *block, misuse_t *w
 /* Reports a misuse that was found under the mutex, with no lock held. What the header alone said is refined first. */
 HIDDEN _Noreturn void alloc_report(arena_t *arena, const void *block, misuse_t wrong);
 
-/* Makes the block `request` bytes without copying; where it then is, or NULL. */
-HIDDEN void *alloc_resize(arena_t *arena, void *block, size_t request);
+/* Makes the block `request` bytes without copying; where it then is, or NULL. *when: if it is an arena with
+ * a log, the moment that counts as that of the change. */
+HIDDEN void *alloc_resize(arena_t *arena, void *block, size_t request, uint64_t *when);
 
 /* A block for one that grew out of its place, and will likely grow again: with free memory behind it, and not of
  * a size class, so that it goes home when freed and leaves that memory whole. NULL: there is no such place. */
@@ -36,6 +37,8 @@ HIDDEN void *alloc_roomy(arena_t *arena, size_t request);
 
 /* arena_alloc and arena_free without a cache: NULL and dead arenas, ARENA_ZERO, errno. */
 HIDDEN void *alloc_public(arena_t *arena, size_t size);
+HIDDEN void *alloc_unwatched(arena_t *arena,
+                             size_t size); /* in an arena that is not NULL; unseen by watch.h */
 HIDDEN void alloc_public_free(arena_t *arena, void *block);
 
 /* Usable bytes of what a request without a class gets. */

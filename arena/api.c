@@ -6,9 +6,15 @@
 #include "large.h"
 #include "name.h"
 #include "sizeclass.h"
+#include "watch.h"
 
 #include <errno.h>
 #include <string.h>
+
+static bool is_cached(const arena_t *arena)
+{
+    return atomic_load_explicit(&arena->cached, memory_order_relaxed);
+}
 
 void *arena_calloc(arena_t *arena, size_t count, size_t size)
 {
@@ -22,15 +28,22 @@ void *arena_calloc(arena_t *arena, size_t count, size_t size)
         return NULL;
     }
     bool zero = false;
-    void *block =
-        arena->cached && bytes <= CLASS_MAX ? arena_alloc(arena, bytes) : alloc_block(arena, bytes, 8, &zero);
-    return block == NULL || zero ? block : memset(block, 0, bytes);
+    bool cached = is_cached(arena) && bytes <= CLASS_MAX;
+    void *block = cached ? arena_alloc(arena, bytes) : alloc_block(arena, bytes, 8, &zero);
+    if (block != NULL && !zero) {
+        memset(block, 0, bytes);
+    }
+    bool watched = UNLIKELY(watch_each_call(arena)) && !cached;
+    return watched ? watch_new(arena, block, bytes, LOG_CALLOC, true) : block;
 }
 
-static void *move_block(arena_t *arena, void *block, size_t usable, size_t size)
+static void *move_block(arena_t *arena, void *block, size_t usable, size_t size, uint64_t *when)
 {
-    void *moved = size > usable ? alloc_roomy(arena, size) : NULL;
-    moved = moved != NULL ? moved : arena_alloc(arena, size);
+    bool watched = UNLIKELY(watch_each_call(arena));
+    void *moved = size > usable ? alloc_roomy(arena, size) : NULL; /* none if it is watched: no caches then */
+    if (moved == NULL) {
+        moved = watched ? alloc_unwatched(arena, size) : arena_alloc(arena, size);
+    }
     if (moved == NULL) {
         return NULL;
     }
@@ -40,8 +53,39 @@ static void *move_block(arena_t *arena, void *block, size_t usable, size_t size)
         names_move_locked(arena, block, moved);
         lock_release(&arena->lock);
     }
-    arena_free(arena, block);
+    if (watched) {
+        *when = log_now(); /* both are the caller's just now */
+        watch_leave(arena, block, usable);
+        alloc_free(arena, block);
+    } else {
+        arena_free(arena, block);
+    }
     return moved;
+}
+
+/* `block` has `usable` bytes. NULL: it cannot be made `size` bytes, and is as it was. */
+static void *resize(arena_t *arena, void *block, size_t usable, size_t size, uint64_t *when)
+{
+    if (size <= usable && size >= usable - usable / 4) {
+        return block;
+    }
+    if (arena_good_size(arena, size) == usable) {
+        return block;
+    }
+    int saved = errno;
+    if (UNLIKELY(watch_each_call(arena)) && size < usable) {
+        *when = log_now(); /* before another thread can get what is cut off */
+        watch_shrink(arena, block, size, usable);
+    }
+    void *resized = alloc_resize(arena, block, size, when);
+    if (resized == NULL) {
+        resized = move_block(arena, block, usable, size, when);
+    }
+    if (resized == NULL && size <= usable) {
+        errno = saved; /* shrinking never fails: it stays as large as it was */
+        return block;
+    }
+    return resized;
 }
 
 void *arena_realloc(arena_t *arena, void *block, size_t size)
@@ -53,21 +97,11 @@ void *arena_realloc(arena_t *arena, void *block, size_t size)
     if (block == NULL) {
         return arena_alloc(arena, size);
     }
+    uint64_t when = 0;
     size_t usable = alloc_usable(arena, block);
-    if (size <= usable && size >= usable - usable / 4) {
-        return block;
-    }
-    if (arena_good_size(arena, size) == usable) {
-        return block;
-    }
-    int saved = errno;
-    void *resized = alloc_resize(arena, block, size);
-    if (resized == NULL) {
-        resized = move_block(arena, block, usable, size);
-    }
-    if (resized == NULL && size <= usable) {
-        errno = saved; /* shrinking never fails: it stays as large as it was */
-        return block;
+    void *resized = resize(arena, block, usable, size, &when);
+    if (UNLIKELY(watch_each_call(arena))) {
+        watch_resized(arena, block, usable, resized, size, when);
     }
     return resized;
 }
@@ -82,7 +116,7 @@ void *arena_aligned_alloc(arena_t *arena, size_t alignment, size_t size)
         return arena_alloc(arena, max_size(size, min_size(alignment, 16)));
     }
     size_t rounded = align_up(max_size(size, 1), alignment);
-    if (arena->cached && alignment <= SLAB_MAX && rounded <= SLAB_MAX && size <= rounded &&
+    if (is_cached(arena) && alignment <= SLAB_MAX && rounded <= SLAB_MAX && size <= rounded &&
         sizeclass_bytes[sizeclass_of(rounded)] % alignment == 0) {
         void *block = arena_alloc(arena, rounded); /* aligned if a slab backs it */
         if (block == NULL || is_aligned(block, alignment)) {
@@ -96,7 +130,8 @@ void *arena_aligned_alloc(arena_t *arena, size_t alignment, size_t size)
     if (block != NULL && (arena->flags & ARENA_ZERO) != 0 && !zero) {
         memset(block, 0, size);
     }
-    return block;
+    bool watched = UNLIKELY(watch_each_call(arena));
+    return watched ? watch_new(arena, block, size, LOG_ALIGNED, (arena->flags & ARENA_ZERO) != 0) : block;
 }
 
 void arena_free_sized(arena_t *arena, void *block, size_t size)

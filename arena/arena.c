@@ -16,6 +16,7 @@
 #include "registry.h"
 #include "slab.h"
 #include "tiny.h"
+#include "watch.h"
 
 #include <errno.h>
 #include <string.h>
@@ -45,7 +46,7 @@ static bool reserved_are_zero(const arena_options_t *options)
 static bool options_are_valid(const arena_options_t *options)
 {
     const unsigned known = ARENA_NO_CACHE | ARENA_NO_SLABS | ARENA_ZERO | ARENA_PREFAULT | ARENA_HUGE_PAGES |
-                           ARENA_SINGLE_THREAD | ARENA_CHECKED;
+                           ARENA_SINGLE_THREAD | ARENA_CHECKED | ARENA_SCRIBBLE | ARENA_LEAKS;
     if ((unsigned)options->source > ARENA_SOURCE_HOOKS || (unsigned)options->fit > ARENA_FIT_NEXT ||
         (options->flags & ~known) != 0 || options->parent != NULL || !reserved_are_zero(options)) {
         return false;
@@ -79,9 +80,15 @@ static void configure(arena_t *arena, const arena_options_t *options)
     arena->fit = options->fit;
     arena->in_buffer = options->source == ARENA_SOURCE_BUFFER;
     arena->sliced = !arena->in_buffer;
-    arena->cached =
+    unsigned watch = ((options->flags & ARENA_SCRIBBLE) != 0 ? WATCH_SCRIBBLE : 0) |
+                     ((options->flags & ARENA_LEAKS) != 0 ? WATCH_LEAKS : 0);
+    arena->cacheable =
         ARENA_TCACHE && !arena->in_buffer &&
         (options->flags & (ARENA_NO_CACHE | ARENA_CHECKED | ARENA_ZERO | ARENA_SINGLE_THREAD)) == 0;
+    atomic_store_explicit(&arena->cached, arena->cacheable && (watch & WATCH_EACH_CALL) == 0,
+                          memory_order_relaxed);
+    atomic_store_explicit(&arena->watch, (uint8_t)watch, memory_order_relaxed);
+    atomic_store_explicit(&arena->log, NULL, memory_order_relaxed);
     arena->hooks = options->hooks;
     arena->limit_bytes = options->limit_bytes;
     arena->growth_bytes = options->growth_bytes;
@@ -226,8 +233,10 @@ void arena_destroy(arena_t *arena)
         return;
     }
     check_alive(arena);
+    watch_destroy(arena);
     lock_acquire(&registry_lock);
     registry_remove_locked(arena);
+    log_destroy(arena);
     cachehook_forget(arena, false);
     lock_release(&registry_lock);
     if (arena->in_buffer) {
@@ -260,6 +269,7 @@ void arena_reset(arena_t *arena)
         return;
     }
     check_alive(arena);
+    watch_span(arena, LOG_RESET, NULL, LOG_NONE);
     lock_acquire(&registry_lock);
     cachehook_forget(arena, true);
     lock_release(&registry_lock);

@@ -21,6 +21,10 @@ typedef struct {
 HIDDEN void cachehook_stop(arena_t *arena);
 HIDDEN void cachehook_resume(arena_t *arena);
 
+/* Takes the arena's caches out of their threads' tables, whether these can be stopped or not. Caller holds the
+ * registry lock. */
+HIDDEN void cachehook_evict(arena_t *arena);
+
 /* While stopped: */
 HIDDEN void cachehook_count(arena_t *arena, cache_totals_t *totals);
 HIDDEN void cachehook_each_block(arena_t *arena, void (*visit)(void *context, void *block), void *context);

@@ -2,52 +2,29 @@
 #include "check.h"
 
 #include "heap.h"
-#include "util.h"
+#include "log.h"
+#include "text.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-typedef struct {
-    char text[256];
-    size_t length;
-} line_t;
+enum { LINE_BYTES = 256 };
 
 /* Both words change together, under the lock. */
 static lock_t handler_lock = LOCK_STATIC(RANK_OS);
 static arena_error_fn handler_function;
 static void *handler_context;
 
-static void add_text(line_t *line, const char *text)
+static void add_place(text_t *line, const char *name, const void *block)
 {
-    while (*text != 0 && line->length < sizeof line->text - 1) {
-        line->text[line->length++] = *text++;
-    }
-    line->text[line->length] = 0;
+    text_put(line, ": block ");
+    text_put_number(line, (uintptr_t)block, 16, 0);
+    text_put(line, ", arena \"");
+    text_put(line, name);
+    text_put(line, "\"");
 }
 
-static void add_number(line_t *line, uintptr_t value, unsigned base)
-{
-    char digits[24];
-    size_t count = sizeof digits;
-    digits[--count] = 0;
-    do {
-        digits[--count] = "0123456789abcdef"[value % base];
-        value /= base;
-    } while (value != 0);
-    add_text(line, digits + count);
-}
-
-static void add_place(line_t *line, const char *name, const void *block)
-{
-    add_text(line, ": block 0x");
-    add_number(line, (uintptr_t)block, 16);
-    add_text(line, ", arena \"");
-    add_text(line, name);
-    add_text(line, "\"");
-}
-
-static void emit(line_t *line, const void *block)
+static void emit(text_t *line, const void *block)
 {
     lock_acquire(&handler_lock);
     arena_error_fn handler = handler_function;
@@ -57,15 +34,8 @@ static void emit(line_t *line, const void *block)
         handler(context, line->text, block);
         return;
     }
-    add_text(line, "\n");
-    size_t done = 0;
-    while (done < line->length) {
-        ssize_t written = write(STDERR_FILENO, line->text + done, line->length - done);
-        if (written <= 0) {
-            return;
-        }
-        done += (size_t)written;
-    }
+    text_put(line, "\n");
+    text_write(STDERR_FILENO, line->text, line->length);
 }
 
 const char *misuse_text(misuse_t what)
@@ -80,10 +50,12 @@ const char *misuse_text(misuse_t what)
 
 void misuse_named(misuse_t what, const char *name, const void *block)
 {
-    line_t line = {.length = 0};
-    add_text(&line, "libarena: ");
-    add_text(&line, misuse_text(what));
+    char room[LINE_BYTES];
+    text_t line = text_in(room, sizeof room);
+    text_put(&line, "libarena: ");
+    text_put(&line, misuse_text(what));
     add_place(&line, name, block);
+    log_flush_all();
     emit(&line, block);
     abort();
 }
@@ -95,9 +67,10 @@ void misuse(misuse_t what, const struct arena *arena, const void *block)
 
 void check_report_named(const char *name, int number, const void *where)
 {
-    line_t line = {.length = 0};
-    add_text(&line, "libarena: broken invariant ");
-    add_number(&line, (uintptr_t)number, 10);
+    char room[LINE_BYTES];
+    text_t line = text_in(room, sizeof room);
+    text_put(&line, "libarena: broken invariant ");
+    text_put_number(&line, (uint64_t)number, 10, 0);
     add_place(&line, name, where);
     emit(&line, where);
 }
@@ -109,28 +82,33 @@ void check_report_invariant(const struct arena *arena, int number, const void *w
 
 void check_failed(const char *file, int line_number, const char *condition)
 {
-    line_t line = {.length = 0};
-    add_text(&line, "libarena: ");
-    add_text(&line, file);
-    add_text(&line, ":");
-    add_number(&line, (uintptr_t)line_number, 10);
-    add_text(&line, ": ");
-    add_text(&line, condition);
-    add_text(&line, "\n");
-    (void)!write(STDERR_FILENO, line.text, line.length);
+    char room[LINE_BYTES];
+    text_t line = text_in(room, sizeof room);
+    text_put(&line, "libarena: ");
+    text_put(&line, file);
+    text_put(&line, ":");
+    text_put_number(&line, (uint64_t)line_number, 10, 0);
+    text_put(&line, ": ");
+    text_put(&line, condition);
+    text_put(&line, "\n");
+    text_write(STDERR_FILENO, line.text, line.length);
+    log_flush_at_end(); /* locks may be held */
     abort();
 }
 
 void check_lock_inversion(int wanted, int held)
 {
-    static const char *const names[] = {"fork", "registry", "cache", "grow", "arena", "depot", "range", "os"};
-    line_t line = {.length = 0};
-    add_text(&line, "libarena: lock order: ");
-    add_text(&line, names[wanted]);
-    add_text(&line, " taken under ");
-    add_text(&line, names[held]);
-    add_text(&line, "\n");
-    (void)!write(STDERR_FILENO, line.text, line.length);
+    static const char *const names[] = {"fork",  "registry", "cache", "grow", "arena",
+                                        "depot", "log",      "range", "os"};
+    char room[LINE_BYTES];
+    text_t line = text_in(room, sizeof room);
+    text_put(&line, "libarena: lock order: ");
+    text_put(&line, names[wanted]);
+    text_put(&line, " taken under ");
+    text_put(&line, names[held]);
+    text_put(&line, "\n");
+    text_write(STDERR_FILENO, line.text, line.length);
+    log_flush_at_end(); /* locks may be held */
     abort();
 }
 

@@ -4,6 +4,7 @@
 #include "cachehook.h"
 #include "check.h"
 #include "lock.h"
+#include "log.h"
 #include "meta.h"
 #include "os.h"
 #include "range.h"
@@ -68,6 +69,7 @@ static void child(void)
 {
     each_lock(reinit);
     lock_fork_passes = false;
+    log_fork_child();
     cachehook_fork_child();
     for (arena_t *arena = registry_first_locked(); arena != NULL; arena = arena->next_live) {
         arena->pins = 0; /* those who pinned are no more */

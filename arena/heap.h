@@ -18,6 +18,7 @@ struct cache;
 struct depot;
 struct tiny;
 struct names;
+struct log;
 
 /* Bins of free chunks: level (power of two), then steps; a bitmap for each. See bin.h. */
 typedef struct {
@@ -94,13 +95,13 @@ struct arena {
     unsigned quantum;
     arena_source_t source;
     arena_fit_t fit;
-    bool cached; /* threads may have caches of it */
-    bool sliced; /* has granules, hence runs and slabs */
+    bool cacheable; /* by its options; see cached */
+    bool sliced;    /* has granules, hence runs and slabs */
     bool in_buffer;
     bool spills; /* sbrk: regions from mmap when the break cannot move */
+    unsigned purge_delay_ms;
     arena_hooks_t hooks;
     size_t limit_bytes, first_region_bytes, growth_bytes, trim_threshold_bytes;
-    unsigned purge_delay_ms;
     granules_t *granules; /* NULL unless sliced */
     char *buffer_start;   /* in_buffer: behind the descriptors */
     char *buffer_chunks;  /* in_buffer: where chunks begin */
@@ -110,6 +111,12 @@ struct arena {
      * relaxed by those who report a misuse */
     _Atomic bool alive;
     _Atomic bool grown; /* has a region; relaxed: a hint that saves a failing attempt */
+
+    /* written under the registry lock, read relaxed by all: a call sees the change early or late (watch.h) */
+    _Atomic bool cached;   /* threads may have caches of it */
+    _Atomic uint8_t watch; /* WATCH_* */
+
+    _Atomic(struct log *) log; /* NULL: never had one. Release and acquire: what it points to is its own */
 
     /* guarded by the registry lock */
     arena_t *next_live, *previous_live; /* or next free shell */
@@ -131,9 +138,9 @@ struct arena {
     struct large *larges;
     struct chunk *rover;  /* next fit: where the last chunk was given out */
     granule_t chunk_edge; /* the granule behind the newest chunk run, where it prefers to grow */
+    bool purge_failed;    /* the kernel refused; not tried again by itself */
     size_t large_threshold;
     uint64_t failed_at_ms;   /* when an allocation last failed */
-    bool purge_failed;       /* the kernel refused; not tried again by itself */
     struct chunk *deferred;  /* freed beside an open piece, to be merged later */
     uint64_t dirty_since_ms; /* last time the dirty bytes were cut down */
     totals_t totals;

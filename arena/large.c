@@ -5,6 +5,7 @@
 #include "name.h"
 #include "os.h"
 #include "region.h"
+#include "watch.h"
 
 #include <string.h>
 
@@ -219,7 +220,7 @@ static void *remap_reserved(arena_t *arena, void *block, size_t bytes)
     return moved;
 }
 
-void *large_realloc(arena_t *arena, void *block, size_t request)
+void *large_realloc(arena_t *arena, void *block, size_t request, uint64_t *when)
 {
     size_t old = large_usable(arena, block);
     size_t bytes = large_good_size(arena, request);
@@ -235,6 +236,9 @@ void *large_realloc(arena_t *arena, void *block, size_t request)
         moved = remap_reserved(arena, block, bytes);
         if ((moved == NULL) == (bytes > old)) {
             region_unreserve(arena, bytes > old ? bytes - old : old - bytes);
+        }
+        if (when != NULL && (watch_of(arena) & WATCH_LOG) != 0) {
+            *when = log_now(); /* under grow: large blocks come and go under it only */
         }
     }
     lock_release(&arena->grow);

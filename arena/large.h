@@ -24,8 +24,9 @@ HIDDEN void *large_alloc(arena_t *arena, size_t request, size_t alignment, bool 
 /* Caller holds no lock. A block that is none of the arena's large ones is reported. */
 HIDDEN misuse_t large_free(arena_t *arena, void *block);
 
-/* Makes it `request` bytes, in place or moved by the kernel; NULL: nothing changed. */
-HIDDEN void *large_realloc(arena_t *arena, void *block, size_t request);
+/* Makes it `request` bytes, in place or moved by the kernel; NULL: nothing changed. *when, if `when` is not NULL: a
+ * time at which no other thread can have got the old place yet, nor have left the new one only later. */
+HIDDEN void *large_realloc(arena_t *arena, void *block, size_t request, uint64_t *when);
 
 /* Usable bytes; 0 if `block` is not the start of a large block of the arena. */
 HIDDEN size_t large_usable(arena_t *arena, const void *block);

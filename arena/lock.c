@@ -128,6 +128,11 @@ void lock_release(lock_t *lock)
     pthread_mutex_unlock(&lock->mutex);
 }
 
+bool lock_seize(lock_t *lock)
+{
+    return pthread_mutex_trylock(&lock->mutex) == 0;
+}
+
 void lock_enter_hook(lock_t *lock)
 {
     if (!lock->off && !lock_fork_passes) {

@@ -23,6 +23,7 @@ typedef enum {
     RANK_GROW,     /* system calls of one arena */
     RANK_ARENA,    /* by index, under the registry lock */
     RANK_DEPOT,
+    RANK_LOG,   /* the list of logs, then a buffer, then its file */
     RANK_RANGE, /* one range arena; the only one that the kernel is called under */
     RANK_OS,    /* metadata, page-map leaves, stock */
     RANK_COUNT
@@ -58,6 +59,9 @@ HIDDEN void lock_acquire(lock_t *lock);
 HIDDEN void lock_acquire_one_of_many(lock_t *lock);
 HIDDEN bool lock_try_acquire(lock_t *lock);
 HIDDEN void lock_release(lock_t *lock);
+
+/* For a process that ends: takes the lock if it is free, whatever its rank, and for good. */
+HIDDEN bool lock_seize(lock_t *lock);
 
 /* Around a call of the user's hooks, which may use other arenas: for the ranks, the lock counts as not held. */
 HIDDEN void lock_enter_hook(lock_t *lock);

@@ -2,6 +2,7 @@
 #include "alloc.h"
 #include "large.h"
 #include "name.h"
+#include "watch.h"
 
 #include <errno.h>
 
@@ -33,12 +34,8 @@ static bool try_to_name(arena_t *arena, const void *block, name_t **text)
     return done;
 }
 
-bool arena_set_name(arena_t *arena, void *block, const char *name)
+static bool set_name(arena_t *arena, void *block, const char *name)
 {
-    if (arena == NULL || block == NULL) {
-        errno = EINVAL;
-        return false;
-    }
     name_t *text = NULL;
     if (name != NULL && name[0] != 0) {
         text = names_make_text(name);
@@ -58,14 +55,32 @@ bool arena_set_name(arena_t *arena, void *block, const char *name)
     return done;
 }
 
+bool arena_set_name(arena_t *arena, void *block, const char *name)
+{
+    if (arena == NULL || block == NULL) {
+        errno = EINVAL;
+        return false;
+    }
+    bool done = set_name(arena, block, name);
+    if (UNLIKELY((watch_of(arena) & WATCH_LOG) != 0) && done) {
+        size_t usable = alloc_usable(arena, block);
+        log_add(arena, &(log_line_t){LOG_NAME, block, LOG_NONE, usable, NULL, name, 0});
+    }
+    return done;
+}
+
+/* If the arena is watched, its line is to have the name. */
 void *arena_alloc_named(arena_t *arena, size_t size, const char *name)
 {
-    void *block = arena_alloc(arena, size);
-    if (block != NULL && !arena_set_name(arena, block, name)) {
-        arena_free(arena, block);
-        block = NULL;
+    bool watched = arena != NULL && watch_each_call(arena);
+    void *block = watched ? alloc_unwatched(arena, size) : arena_alloc(arena, size);
+    if (block != NULL && name != NULL && !set_name(arena, block, name)) {
+        alloc_free(arena, block);
+        alloc_uncount(arena);
+        errno = ENOMEM;
+        return NULL;
     }
-    return block;
+    return watched ? watch_new(arena, block, size, LOG_ALLOC, (arena->flags & ARENA_ZERO) != 0) : block;
 }
 
 const char *arena_name_of(arena_t *arena, const void *block)

@@ -46,6 +46,13 @@ HIDDEN size_t os_resident(void *start, size_t bytes);
 /* Milliseconds of a coarse clock that never goes back. */
 HIDDEN uint64_t os_now_ms(void);
 
+/* Nanoseconds of the time of day. */
+HIDDEN uint64_t os_now_ns(void);
+
+/* What tools call this process and this thread. */
+HIDDEN uint64_t os_process_id(void);
+HIDDEN uint64_t os_thread_id(void);
+
 /* Makes os_barrier_register fail: the user wants no such system call. Before the first arena. */
 HIDDEN void os_barrier_forbid(void);
 

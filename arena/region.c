@@ -6,6 +6,7 @@
 #include "run.h"
 #include "source.h"
 #include "stock.h"
+#include "watch.h"
 
 bool region_reserve(arena_t *arena, size_t bytes)
 {
@@ -132,6 +133,7 @@ static bool adopt_span(arena_t *arena, const span_t *span)
     }
     arena->totals.kernel_calls++;
     lock_release(&arena->lock);
+    watch_span(arena, LOG_GROW, span->start, span->bytes);
     free_region(arena, fresh);
     return true;
 }
@@ -274,6 +276,9 @@ static bool cut(arena_t *arena, region_t *region, char *start, size_t bytes)
         pagemap_set(first, length, arena->tag | KIND_BUSY);
     }
     lock_release(&arena->lock);
+    if (gone) {
+        watch_span(arena, LOG_TRIM, start, bytes);
+    }
     if (gone && whole) {
         free_region(arena, region);
     }
@@ -491,6 +496,7 @@ void region_release(arena_t *arena, region_t *last, bool lives_on)
         previous = last->previous;
         region_t region = *last;
         free_region(arena, last);
+        watch_span(arena, LOG_TRIM, region.start, region.bytes);
         bool stocked = region.source == ARENA_SOURCE_MMAP && (arena->flags & ARENA_HUGE_PAGES) == 0 &&
                        stock_put(region.start, region.bytes);
         if (!stocked &&

@@ -119,22 +119,85 @@ static void note_names_locked(const arena_t *arena, snapshot_t *snapshot, size_t
     }
 }
 
+/* Counts only, as long as there is no room. */
+static void add_member(snapshot_t *snapshot, member_t member)
+{
+    if (snapshot->member_count < snapshot->member_room) {
+        snapshot->members[snapshot->member_count] = member;
+    }
+    snapshot->member_count++;
+}
+
+static void add_chunk_bins(const arena_t *arena, snapshot_t *snapshot)
+{
+    const chunk_bins_t *bins = &arena->bins;
+    for (unsigned bin = 0; bin < bins->levels << bins->steps_log2; bin++) {
+        for (const chunk_t *chunk = bins->heads[bin]; chunk != NULL; chunk = chunk->next) {
+            add_member(snapshot, (member_t){LIST_CHUNKS, bin, chunk_block(chunk), chunk_size(chunk)});
+        }
+    }
+}
+
+static void add_run_bins(snapshot_t *snapshot, const run_bins_t *bins, list_t list)
+{
+    for (unsigned bin = 0; bin < RUN_LEVELS << RUN_STEPS_LOG2; bin++) {
+        for (granule_t run = bins->heads[bin]; run != 0; run = pagemap_tag(run)->next) {
+            size_t bytes = (size_t)pagemap_tag(run)->length << GRANULE_LOG2;
+            add_member(snapshot, (member_t){list, bin, granule_start(run), bytes});
+        }
+    }
+}
+
+static void add_slab_lists(const granules_t *granules, snapshot_t *snapshot)
+{
+    for (unsigned i = 0; i < (SLAB_CLASSES + 1) * FULLNESS_LISTS; i++) {
+        unsigned class = i / FULLNESS_LISTS;
+        const slab_t *slab = granules->slab_class[class].partial[FULLNESS_LISTS - 1 - i % FULLNESS_LISTS];
+        for (; slab != NULL; slab = slab->next) {
+            size_t bytes = (size_t)(slab->capacity - slab->used) * sizeclass_bytes[class];
+            add_member(snapshot, (member_t){LIST_SLABS, class, granule_start(slab->granule), bytes});
+        }
+    }
+}
+
+static void add_members(const arena_t *arena, snapshot_t *snapshot)
+{
+    snapshot->member_count = 0;
+    if (!snapshot->with_members) {
+        return;
+    }
+    for (const region_t *region = arena->regions; region != NULL; region = region->next) {
+        add_member(snapshot, (member_t){LIST_REGIONS, region->source, region->start, region->bytes});
+    }
+    add_chunk_bins(arena, snapshot);
+    if (arena->sliced) {
+        add_run_bins(snapshot, &arena->granules->dirty_runs, LIST_DIRTY_RUNS);
+        add_run_bins(snapshot, &arena->granules->clean_runs, LIST_CLEAN_RUNS);
+        add_slab_lists(arena->granules, snapshot);
+    }
+}
+
 static bool take_locked(arena_t *arena, snapshot_t *snapshot)
 {
     const names_t *names = names_of(arena);
     size_t named = names == NULL ? 0 : names->blocks.used;
     survey_into(arena, snapshot);
-    if (snapshot->count == 0) {
+    add_members(arena, snapshot);
+    if (snapshot->count + snapshot->member_count == 0) {
         return true;
     }
     size_t room = snapshot->room = snapshot->count;
-    snapshot->bytes = room * sizeof(record_t) + named * sizeof(named_t) + copy_texts(names, NULL);
+    size_t members = snapshot->member_room = snapshot->member_count;
+    snapshot->bytes = room * sizeof(record_t) + members * sizeof(member_t) + named * sizeof(named_t) +
+                      copy_texts(names, NULL);
     snapshot->mapping = os_map(snapshot->bytes, 16, (os_map_options_t){0});
     if (snapshot->mapping == NULL) {
         return false;
     }
     snapshot->records = snapshot->mapping;
-    snapshot->named = (named_t *)(snapshot->records + room);
+    snapshot->members = (member_t *)(snapshot->records + room);
+    snapshot->named = (named_t *)(snapshot->members + members);
+    add_members(arena, snapshot);
     survey_into(arena, snapshot);
     snapshot->count -= arena->totals.large_blocks; /* in no order; caches never hold them */
     cachehook_each_block(arena, mark_cached, snapshot);
@@ -146,9 +209,9 @@ static bool take_locked(arena_t *arena, snapshot_t *snapshot)
     return true;
 }
 
-bool snapshot_take(arena_t *arena, snapshot_t *snapshot)
+bool snapshot_take(arena_t *arena, bool with_members, snapshot_t *snapshot)
 {
-    *snapshot = (snapshot_t){.arena = arena};
+    *snapshot = (snapshot_t){.arena = arena, .with_members = with_members};
     lock_acquire(&registry_lock);
     cachehook_stop(arena);
     lock_acquire(&arena->lock);

@@ -19,20 +19,33 @@ typedef struct {
     const char *text;
 } named_t;
 
+typedef enum { LIST_REGIONS, LIST_CHUNKS, LIST_DIRTY_RUNS, LIST_CLEAN_RUNS, LIST_SLABS } list_t;
+
+/* A region, or a member of a free list. */
+typedef struct {
+    list_t list;
+    unsigned bin; /* of chunks and runs; of slabs: the class; of regions: the source */
+    const void *start;
+    size_t bytes; /* of a slab: what is free in it */
+} member_t;
+
 typedef struct {
     const arena_t *arena;
+    bool with_members;
     record_t *records;
     size_t count, room;
     named_t *named; /* in the order of the records */
     size_t named_count;
     size_t next_named; /* the first that snapshot_next has not passed */
     size_t next;
+    member_t *members; /* each list's together and in its order */
+    size_t member_count, member_room;
     void *mapping;
     size_t bytes;
 } snapshot_t;
 
-/* False: no memory for it. No lock held. */
-HIDDEN bool snapshot_take(arena_t *arena, snapshot_t *snapshot);
+/* With the regions and free lists, too, if asked. False: no memory for it. No lock held. */
+HIDDEN bool snapshot_take(arena_t *arena, bool with_members, snapshot_t *snapshot);
 HIDDEN void snapshot_release(snapshot_t *snapshot);
 
 /* The next block, in ascending address order within a region, large blocks last; false: that was all. */

@@ -3,6 +3,7 @@
 
 #include "os.h"
 #include "run.h"
+#include "watch.h"
 
 static os_map_options_t map_options(const arena_t *arena)
 {
@@ -93,7 +94,7 @@ bool source_return(arena_t *arena, arena_source_t source, char *start, size_t by
     return false;
 }
 
-bool source_drop(arena_t *arena, void *start, size_t bytes)
+static bool drop(arena_t *arena, void *start, size_t bytes)
 {
     if (arena->source == ARENA_SOURCE_HOOKS) {
         if (arena->hooks.purge != NULL) {
@@ -104,4 +105,13 @@ bool source_drop(arena_t *arena, void *start, size_t bytes)
         return arena->hooks.purge != NULL;
     }
     return arena->source != ARENA_SOURCE_BUFFER && os_purge(start, bytes);
+}
+
+bool source_drop(arena_t *arena, void *start, size_t bytes)
+{
+    bool done = drop(arena, start, bytes);
+    if (done) {
+        watch_span(arena, LOG_PURGE, start, bytes);
+    }
+    return done;
 }

@@ -22,6 +22,11 @@ void cachehook_stop(arena_t *arena)
     (void)arena;
 }
 
+void cachehook_evict(arena_t *arena)
+{
+    (void)arena;
+}
+
 void cachehook_resume(arena_t *arena)
 {
     (void)arena;

@@ -13,7 +13,7 @@ int arena_walk(arena_t *arena, arena_visit_fn visit, void *context)
         return -1;
     }
     snapshot_t snapshot;
-    if (!snapshot_take(arena, &snapshot)) {
+    if (!snapshot_take(arena, false, &snapshot)) {
         errno = ENOMEM;
         return -1;
     }

@@ -51,6 +51,9 @@ extern "C" {
 #define arena_alloc_named ARENA_CAT(ARENA_PREFIX, arena_alloc_named)
 #define arena_set_name ARENA_CAT(ARENA_PREFIX, arena_set_name)
 #define arena_name_of ARENA_CAT(ARENA_PREFIX, arena_name_of)
+#define arena_print ARENA_CAT(ARENA_PREFIX, arena_print)
+#define arena_log_open ARENA_CAT(ARENA_PREFIX, arena_log_open)
+#define arena_log_close ARENA_CAT(ARENA_PREFIX, arena_log_close)
 #define arena_free ARENA_CAT(ARENA_PREFIX, arena_free)
 #define arena_free_sized ARENA_CAT(ARENA_PREFIX, arena_free_sized)
 #define arena_usable_size ARENA_CAT(ARENA_PREFIX, arena_usable_size)
@@ -107,7 +110,9 @@ enum {
     ARENA_HUGE_PAGES = 16, /* regions ask the kernel for transparent huge pages */
     ARENA_SINGLE_THREAD =
         32, /* the caller promises that calls never overlap: no mutex; process-wide calls pass it over */
-    ARENA_CHECKED = 64 /* every double free is caught; implies ARENA_NO_CACHE */
+    ARENA_CHECKED = 64,   /* every double free is caught; implies ARENA_NO_CACHE */
+    ARENA_SCRIBBLE = 128, /* new blocks are filled with 0xAA, freed ones with 0x55; no thread caches */
+    ARENA_LEAKS = 256     /* arena_destroy reports blocks that are still live on stderr */
 };
 
 /*
@@ -356,6 +361,31 @@ ARENA_EXPORT void arena_stats(arena_t *arena, arena_stats_t *stats, size_t struc
  * and the names).
  */
 ARENA_EXPORT int arena_walk(arena_t *arena, arena_visit_fn visit, void *context);
+
+/*
+ * Writes what the arena holds, as of one moment, to the descriptor `fd`, in columns: its regions, then each block
+ * with first and last address, usable bytes, USED, CACHED or FREE and its name, in the order of arena_walk, then the
+ * free lists. No stdio, no allocation from any arena. Returns true; false with EINVAL iff `arena` is NULL, with ENOMEM
+ * iff there is no room for the list, or with what write(2) says. O(blocks).
+ */
+ARENA_EXPORT bool arena_print(arena_t *arena, int fd);
+
+/*
+ * Appends a line to the file at `path` for each allocation, reallocation, naming and free in the arena from now
+ * on, and for each span of address space that it takes or gives back, until arena_log_close or arena_destroy. The
+ * manual has the columns. An arena with a log has no thread caches: what they hold goes home. False with EINVAL
+ * iff an argument is NULL; EBUSY iff it has a log already; ENOMEM; or what open(2) says. Lines that cannot be
+ * written (a full disk) are lost; that is reported once on stderr, and noted in the file where it goes on. Nothing
+ * else is lost: lines are written at exit and before misuse ends the process. Parent and child of a fork go on in the
+ * same file; nothing is written twice. _exit, exec and signals do lose what is still in buffers, a few KiB a thread.
+ */
+ARENA_EXPORT bool arena_log_open(arena_t *arena, const char *path);
+
+/*
+ * Writes what is in buffers, closes the file, and lets threads have caches again. False with EINVAL iff `arena` is
+ * NULL or has no log, with EIO iff lines were lost.
+ */
+ARENA_EXPORT bool arena_log_close(arena_t *arena);
 
 /*
  * Verifies every invariant of the arena (arena/README.md numbers them) and returns how many are

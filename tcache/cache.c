@@ -29,6 +29,12 @@ void cache_init(cache_t *cache, arena_t *arena)
     }
 }
 
+/* Caches may be taken away at any time; who takes them holds the cache's mutex after this became false. */
+static bool is_cached(const arena_t *arena)
+{
+    return atomic_load_explicit(&arena->cached, memory_order_relaxed);
+}
+
 static void note_used(cache_t *cache, unsigned class)
 {
     cache->used[class / 64] |= (uint64_t)1 << (class % 64);
@@ -411,7 +417,7 @@ void *cache_alloc_tick(cache_t *cache, unsigned class, void *block)
     cache->until_tick = TICK_ALLOCATIONS;
     cache->ticks++;
     cache->tick_due = true;
-    block = promote(cache, class, block);
+    block = is_cached(cache->arena) ? promote(cache, class, block) : block;
     decay(cache);
     end_slow(cache, false);
     return block;
@@ -420,7 +426,7 @@ void *cache_alloc_tick(cache_t *cache, unsigned class, void *block)
 void *cache_alloc_miss(arena_t *arena, size_t size)
 {
     cache_leave(&thread_self);
-    cache_t *cache = arena == NULL || !arena->cached ? NULL : thread_cache(arena);
+    cache_t *cache = arena == NULL || !is_cached(arena) ? NULL : thread_cache(arena);
     if (cache == NULL) {
         return alloc_public(arena, size);
     }
@@ -432,13 +438,16 @@ void *cache_alloc_miss(arena_t *arena, size_t size)
             break;
         }
         lock_acquire(&cache->lock);
-        block = alloc_slow(cache, class);
+        if (is_cached(arena)) { /* still */
+            block = alloc_slow(cache, class);
+        }
         if (block != NULL) {
             count_allocation(cache);
         }
         end_slow(cache, false);
     }
-    return block != NULL ? block : alloc_public(arena, sizeclass_bytes[class]); /* which tries harder */
+    size = is_cached(arena) ? sizeclass_bytes[class] : size;
+    return block != NULL ? block : alloc_public(arena, size); /* which tries harder */
 }
 
 /* Whether its own stack may hold one more full magazine of the class. */
@@ -508,18 +517,18 @@ static void free_slow(cache_t *cache, unsigned class, void *block)
     if (*cache->top[class] == block) {
         cache->wrong = MISUSE_DOUBLE_FREE;
         cache->culprit = block;
-    } else if (magazine_top_is_full(cache->top[class])) {
+    } else if (is_cached(arena) && magazine_top_is_full(cache->top[class])) {
         drained = make_room(cache, class);
     }
     void **top = cache->top[class];
-    bool room = !magazine_top_is_full(top) && cache->wrong == MISUSE_NONE;
+    bool room = is_cached(arena) && !magazine_top_is_full(top) && cache->wrong == MISUSE_NONE;
     if (room) {
         top[1] = block;
         cache->top[class] = top + 1;
     }
     end_slow(cache, drained);
     if (!room) {
-        alloc_free(arena, block); /* there was no memory for a magazine */
+        alloc_public_free(arena, block); /* there was no memory for a magazine, or caches were taken away */
     }
 }
 
@@ -571,7 +580,7 @@ static unsigned cacheable_class(arena_t *arena, const void *block)
 void cache_free_other(arena_t *arena, void *block)
 {
     cache_leave(&thread_self);
-    bool plain = arena == NULL || block == NULL || !arena->cached;
+    bool plain = arena == NULL || block == NULL || !is_cached(arena);
     unsigned class = plain ? 0 : cacheable_class(arena, block);
     cache_t *cache = class == 0 ? NULL : thread_cache(arena);
     if (cache == NULL) {

@@ -86,6 +86,14 @@ static void end_stop(arena_t *arena)
     lock_release(&arena->lock);
 }
 
+void cachehook_evict(arena_t *arena)
+{
+    check_debug(lock_is_held(&registry_lock));
+    for (const cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
+        threads_evict(cache);
+    }
+}
+
 static bool has_others(const arena_t *arena)
 {
     for (const cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
@@ -226,7 +234,7 @@ misuse_t cachehook_reclaim(arena_t *arena, bool all, void **culprit)
 {
     misuse_t wrong = MISUSE_NONE;
     void *block = NULL;
-    if (!arena->cached) {
+    if (!atomic_load_explicit(&arena->cached, memory_order_relaxed)) {
         return wrong;
     }
     lock_acquire(&registry_lock);

@@ -232,7 +232,7 @@ cache_t *thread_cache(arena_t *arena)
     }
     cache = NULL;
     lock_acquire(&registry_lock);
-    if (register_self_locked(self)) {
+    if (atomic_load_explicit(&arena->cached, memory_order_relaxed) && register_self_locked(self)) {
         cache = find_locked(self->record, arena);
         cache = cache != NULL ? cache : create_locked(self->record, arena);
     }

@@ -55,7 +55,8 @@ static int status_of(order_t order, char *text, size_t room)
     return status;
 }
 
-static const char *const names[] = {"fork", "registry", "cache", "grow", "arena", "depot", "range", "os"};
+static const char *const names[] = {"fork",  "registry", "cache", "grow", "arena",
+                                    "depot", "log",      "range", "os"};
 
 static void every_inversion_of_two_ranks_ends_the_process_and_names_both(void **state)
 {
