@@ -562,7 +562,7 @@ static unsigned cacheable_class(arena_t *arena, const void *block)
     if (kind > SLAB_CLASSES && kind != KIND_CHUNKS) {
         return 0;
     }
-    if (kind == KIND_CHUNKS && alloc_header_is_readable(block) &&
+    if (kind == KIND_CHUNKS && is_aligned(block, 8) && alloc_header_is_readable(block) &&
         chunk_is_plain(chunk_class(chunk_of(block)))) {
         return 0;
     }
