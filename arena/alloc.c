@@ -142,7 +142,10 @@ void alloc_adopt_raw(arena_t *arena)
 static void flow_back(arena_t *arena)
 {
     void *culprit = NULL;
-    misuse_t wrong = cachehook_flow_back(arena, &culprit);
+    lock_acquire(&arena->lock);
+    size_t keep_bytes = arena->totals.mapped_bytes / 32;
+    lock_release(&arena->lock);
+    misuse_t wrong = cachehook_flow_back(arena, keep_bytes, &culprit);
     if (UNLIKELY(wrong != MISUSE_NONE)) {
         misuse(wrong, arena, culprit);
     }
@@ -206,7 +209,7 @@ static void *take_any(arena_t *arena, const want_t *want, bool *zero)
     lock_acquire(&arena->lock);
     bool large = is_large(arena, want);
     void *block = large ? NULL : take_locked(arena, want, zero);
-    lock_release(&arena->lock);
+    alloc_unlock(arena);
     if (large) {
         block = large_alloc(arena, want->request, want->alignment, zero);
     }
@@ -355,25 +358,37 @@ static misuse_t put_locked(arena_t *arena, void *block)
     return wrong;
 }
 
-static bool has_too_much(const arena_t *arena)
+/*
+ * The dirty bytes that free runs should be cut down to; SIZE_MAX: they may stay. Beyond a bound that adapts, half of
+ * them go; and when clean granules were taken because no dirty run was long enough, as many dirty ones, so
+ * that what is resident does not grow by what lies idle.
+ */
+static size_t dirty_target(arena_t *arena)
 {
-    const totals_t *totals = &arena->totals;
+    totals_t *totals = &arena->totals;
     size_t allowed = arena->trim_threshold_bytes;
+    if (arena->purge_failed) {
+        return SIZE_MAX;
+    }
     if (allowed == 0) {
         allowed = max_size(DIRTY_MIN_BYTES, totals->peak_mapped_bytes / 16);
         allowed =
             max_size(allowed, arena->large_threshold > LARGE_MIN_BYTES ? 2 * arena->large_threshold : 0);
+        if (totals->clean_taken_bytes >= CLEAN_TAKEN_BYTES) {
+            size_t taken = min_size(totals->clean_taken_bytes, totals->dirty_bytes);
+            totals->clean_taken_bytes = 0;
+            return min_size(totals->dirty_bytes - taken, allowed);
+        }
     }
-    return totals->dirty_bytes > allowed && !arena->purge_failed;
+    return totals->dirty_bytes > allowed ? totals->dirty_bytes / 2 : SIZE_MAX;
 }
 
 void alloc_unlock(arena_t *arena)
 {
-    bool too_much = has_too_much(arena);
-    size_t dirty = arena->totals.dirty_bytes;
+    size_t target = dirty_target(arena);
     lock_release(&arena->lock);
-    if (UNLIKELY(too_much)) {
-        region_purge(arena, dirty / 2);
+    if (UNLIKELY(target != SIZE_MAX)) {
+        region_purge(arena, target);
     }
 }
 
@@ -593,10 +608,11 @@ static size_t fill_locked(arena_t *arena, unsigned class, void **out, size_t cou
     return got;
 }
 
-size_t alloc_fill(arena_t *arena, unsigned class, void **out, size_t count)
+size_t alloc_fill(arena_t *arena, unsigned class, void **out, size_t count, bool *settle)
 {
     lock_acquire(&arena->lock);
     size_t got = fill_locked(arena, class, out, count);
+    *settle |= arena->totals.clean_taken_bytes >= CLEAN_TAKEN_BYTES;
     lock_release(&arena->lock);
     return got;
 }

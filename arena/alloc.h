@@ -44,8 +44,9 @@ HIDDEN void alloc_public_free(arena_t *arena, void *block);
 /* Usable bytes of what a request without a class gets. */
 HIDDEN size_t alloc_good_size(const arena_t *arena, size_t request);
 
-/* Up to `count` blocks of `class` without growing the arena. Not counted as allocations. */
-HIDDEN size_t alloc_fill(arena_t *arena, unsigned class, void **out, size_t count);
+/* Up to `count` blocks of `class` without growing the arena. Not counted as allocations. *settle: set if alloc_settle
+ * is to be called when no lock is held. */
+HIDDEN size_t alloc_fill(arena_t *arena, unsigned class, void **out, size_t count, bool *settle);
 
 /* Makes chunk runs of regions that came unaligned. Caller holds grow. */
 HIDDEN void alloc_adopt_raw(arena_t *arena);

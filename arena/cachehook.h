@@ -33,9 +33,9 @@ HIDDEN misuse_t cachehook_drain_stopped(arena_t *arena, void **culprit);
 /* Returns blocks to the arena: the depot's and the calling thread's; with `all` every thread's. */
 HIDDEN misuse_t cachehook_reclaim(arena_t *arena, bool all, void **culprit);
 
-/* The arena would have to grow: if its depot holds much, that goes home first, so that what caches hold never
- * adds to the peak. No lock held. */
-HIDDEN misuse_t cachehook_flow_back(arena_t *arena, void **culprit);
+/* The arena would have to grow: if its depot, or the caller's cache, holds more than `keep_bytes`, that goes home
+ * first, so that what is cached hardly adds to the peak. No lock held. */
+HIDDEN misuse_t cachehook_flow_back(arena_t *arena, size_t keep_bytes, void **culprit);
 
 /* The arena is emptied: all its caches are forgotten, blocks and all; `keep_own`: the caller's stays. Caller holds
  * the registry lock. */

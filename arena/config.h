@@ -70,6 +70,7 @@ enum {
 
     TABLE_SLOTS = ARENA_TABLE_SLOTS, /* thread-local: caches found without a lock */
     CACHE_HASH = 64,                 /* buckets of a thread's own caches */
+    EARN_FREES = 64,                 /* of a class above SLAB_MAX before it gets a magazine */
     TICK_ALLOCATIONS = 4096,         /* cached allocations between two looks at the clock */
     PURGE_DELAY_MS = 250,
     REVOKE_POLL_MS = 20, /* how long a revoker waits for a thread inside a fast path */
@@ -78,14 +79,14 @@ enum {
 };
 
 #define GRANULE ((size_t)1 << GRANULE_LOG2)
-#define MAGAZINE_HELD_BYTES (64 * KIB) /* blocks of one class in one magazine, at most */
-#define STACK_HELD_BYTES (256 * KIB)   /* full magazines of one class that a thread keeps */
-#define CACHE_HELD_BYTES (1 * MIB)     /* full magazines of all classes that a thread keeps */
-#define DEPOT_CLASS_BYTES (4 * MIB)    /* full magazines of one class in a depot */
-#define DEPOT_HELD_BYTES (16 * MIB)    /* and of all classes */
-#define DEPOT_KEPT_BYTES (1 * MIB)     /* what a depot may hold when its arena has to grow */
-#define RETAIN_BYTES (4 * MIB)         /* free chunks that keep the granules they cover */
-#define PIECE_FIRST_BYTES (16 * KIB)   /* what a thread carves from in a young arena: first, and later */
+#define MAGAZINE_HELD_BYTES (64 * KIB)  /* blocks of one class in one magazine, at most */
+#define STACK_HELD_BYTES (256 * KIB)    /* full magazines of one class that a thread keeps */
+#define CACHE_HELD_BYTES (1 * MIB)      /* full magazines of all classes that a thread keeps */
+#define DEPOT_CLASS_BYTES (4 * MIB)     /* full magazines of one class in a depot */
+#define DEPOT_HELD_BYTES (16 * MIB)     /* and of all classes */
+#define CLEAN_TAKEN_BYTES (4 * GRANULE) /* clean granules taken before as many dirty ones are purged */
+#define RETAIN_BYTES (4 * MIB)          /* free chunks that keep the granules they cover */
+#define PIECE_FIRST_BYTES (16 * KIB)    /* what a thread carves from in a young arena: first, and later */
 #define PIECE_MAX_BYTES (32 * KIB)
 #define GRADUATE_BYTES (16 * KIB) /* chunk-backed bytes of a class before it gets slabs */
 #define FIRST_REGION_BYTES (2 * GRANULE)

@@ -73,6 +73,7 @@ typedef struct {
 typedef struct {
     size_t mapped_bytes, peak_mapped_bytes;
     size_t free_run_bytes, dirty_bytes; /* dirty: of the former, resident */
+    size_t clean_taken_bytes; /* out of clean runs while there were dirty ones, since the last purge */
     size_t chunk_run_bytes, chunk_runs;
     size_t free_chunk_bytes;           /* with their headers */
     size_t wide_chunk_bytes;           /* of these, in chunks that may cover a granule */

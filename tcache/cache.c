@@ -22,6 +22,7 @@ void cache_init(cache_t *cache, arena_t *arena)
     cache->tag = arena->tag;
     cache->counted_from += cache_allocations(cache); /* ticks go on: arenas may be shorter than one */
     memset(cache->fill, 0, sizeof cache->fill);
+    memset(cache->earned, 0, sizeof cache->earned);
     cache->graduated = 0;
     cache->next_piece_bytes = PIECE_FIRST_BYTES;
     for (unsigned class = 1; class <= SLAB_CLASSES; class ++) {
@@ -223,10 +224,23 @@ static void count_carved(cache_t *cache)
     lock_release(&cache->arena->lock);
 }
 
+/*
+ * A class above SLAB_MAX has to earn its magazine: a few large blocks more or less in one are much memory, and few
+ * programs use many of them.
+ */
+static bool is_worth_a_magazine(const cache_t *cache, unsigned class)
+{
+    return class <= SLAB_CLASSES || cache->earned[class] >= EARN_FREES;
+}
+
 /* Fills the loaded, empty magazine from the arena without growing it; returns one block, or NULL. */
 static void *refill(cache_t *cache, unsigned class)
 {
     void **top = cache->top[class];
+    if (top == magazine_top_of_dummy() && !is_worth_a_magazine(cache, class)) {
+        void *block;
+        return alloc_fill(cache->arena, class, &block, 1, &cache->settle_due) == 1 ? block : NULL;
+    }
     if (top == magazine_top_of_dummy()) {
         magazine_t *magazine = take_spare(cache);
         if (magazine == NULL) {
@@ -238,7 +252,7 @@ static void *refill(cache_t *cache, unsigned class)
     }
     unsigned capacity = magazine_capacity(class);
     size_t want = min_size(max_size(cache->fill[class], FILL_FIRST), capacity);
-    size_t got = alloc_fill(cache->arena, class, top + 1, want);
+    size_t got = alloc_fill(cache->arena, class, top + 1, want, &cache->settle_due);
     if (got == 0) {
         return NULL;
     }
@@ -316,8 +330,9 @@ static void end_slow(cache_t *cache, bool settle)
     arena_t *arena = cache->arena;
     misuse_t wrong = cache->wrong;
     bool tick = cache->tick_due;
+    settle |= cache->settle_due;
     cache->wrong = MISUSE_NONE;
-    cache->tick_due = false;
+    cache->tick_due = cache->settle_due = false;
     lock_release(&cache->lock);
     if (UNLIKELY(wrong != MISUSE_NONE)) {
         misuse(wrong, arena, cache->culprit);
@@ -350,6 +365,7 @@ static void decay_class(cache_t *cache, unsigned class)
     void **blocks = magazine_blocks(cache->top[class], class, &count);
     if (count == cache->held[class]) {
         empty_loaded(cache, class);
+        cache->earned[class] = 0;
     }
     while (cache->full_least[class] != 0) {
         magazine_t *magazine = cache->full[class];
@@ -387,14 +403,14 @@ static void decay(cache_t *cache)
 
 /*
  * A class that is found allocating at a tick is a busy one: it gets slabs although few of its blocks
- * live, and its chunk-backed blocks go home, `block` too, so that it runs on slabs from here on.
+ * live, and its chunk-backed blocks go home, so that it runs on slabs from here on.
  */
-static void *promote(cache_t *cache, unsigned class, void *block)
+static bool promote(cache_t *cache, unsigned class)
 {
     arena_t *arena = cache->arena;
     if (class > SLAB_CLASSES || cache->carve_left[class] < sizeclass_chunk[class] ||
         (arena->flags & ARENA_NO_SLABS) != 0) {
-        return block;
+        return false;
     }
     lock_acquire(&arena->lock);
     arena->granules->slab_class[class].graduated = true;
@@ -402,12 +418,31 @@ static void *promote(cache_t *cache, unsigned class, void *block)
     count_carved(cache);
     cache->carve_left[class] = cache->carve_noted[class] = 0;
     empty_loaded(cache, class);
-    void *better = refill(cache, class);
+    return true;
+}
+
+/* The class of the allocation that the tick fell on; returns the block to give out. */
+static void *promote_found(cache_t *cache, unsigned class, void *block)
+{
+    void *better = promote(cache, class) ? refill(cache, class) : NULL;
     if (better == NULL) {
         return block;
     }
     drain(cache, &block, 1);
     return better;
+}
+
+/* So is one whose magazine moved since the last tick. */
+static void promote_moving(cache_t *cache)
+{
+    for (unsigned class = 1; class <= SLAB_CLASSES; class ++) {
+        uint16_t now = (uint16_t)(uintptr_t)cache->top[class];
+        if (now != cache->seen[class] && cache->top[class] != magazine_top_of_dummy() &&
+            cache->seen[class] != 0) {
+            promote(cache, class);
+        }
+        cache->seen[class] = (uint16_t)(uintptr_t)cache->top[class];
+    }
 }
 
 /* `block` is the caller's already. */
@@ -417,7 +452,10 @@ void *cache_alloc_tick(cache_t *cache, unsigned class, void *block)
     cache->until_tick = TICK_ALLOCATIONS;
     cache->ticks++;
     cache->tick_due = true;
-    block = is_cached(cache->arena) ? promote(cache, class, block) : block;
+    if (is_cached(cache->arena)) {
+        block = promote_found(cache, class, block);
+        promote_moving(cache);
+    }
     decay(cache);
     end_slow(cache, false);
     return block;
@@ -488,6 +526,10 @@ static depot_t *depot_for(arena_t *arena)
 /* Makes room where the magazine is full (or the dummy): keeps it, deposits it, or empties it: true. */
 static bool make_room(cache_t *cache, unsigned class)
 {
+    if (!is_worth_a_magazine(cache, class) && cache->top[class] == magazine_top_of_dummy()) {
+        cache->earned[class]++;
+        return false;
+    }
     magazine_t *fresh = take_spare(cache);
     bool dummy = cache->top[class] == magazine_top_of_dummy();
     bool keep = !dummy && keeps_full(cache, class);
@@ -528,7 +570,8 @@ static void free_slow(cache_t *cache, unsigned class, void *block)
     }
     end_slow(cache, drained);
     if (!room) {
-        alloc_public_free(arena, block); /* there was no memory for a magazine, or caches were taken away */
+        alloc_public_free(arena,
+                          block); /* no memory for a magazine, not worth one, or caches were taken away */
     }
 }
 
@@ -625,6 +668,17 @@ void cache_discard(cache_t *cache)
     }
     cache->piece = NULL;
     cache->piece_bytes = 0;
+}
+
+size_t cache_held_bytes(const cache_t *cache)
+{
+    size_t bytes = cache->full_bytes;
+    for (unsigned class = 1; class <= CLASSES; class ++) {
+        size_t count;
+        magazine_blocks(cache->top[class], class, &count);
+        bytes += count * sizeclass_bytes[class];
+    }
+    return bytes;
 }
 
 void cache_each_block(const cache_t *cache, void (*visit)(void *context, void *block), void *context)

@@ -250,11 +250,23 @@ misuse_t cachehook_reclaim(arena_t *arena, bool all, void **culprit)
     return wrong;
 }
 
-misuse_t cachehook_flow_back(arena_t *arena, void **culprit)
+/* The caller's cache is found in its table or not at all. */
+misuse_t cachehook_flow_back(arena_t *arena, size_t keep_bytes, void **culprit)
 {
+    misuse_t wrong = MISUSE_NONE;
+    void *block = NULL;
     depot_t *depot = depot_of(arena);
-    return depot != NULL && depot_held_bytes(depot) > DEPOT_KEPT_BYTES ? drain_depot(arena, culprit)
-                                                                       : MISUSE_NONE;
+    if (depot != NULL && depot_held_bytes(depot) > keep_bytes) {
+        wrong = drain_depot(arena, culprit);
+    }
+    cache_t *cache = table_lookup(arena);
+    if (cache->arena == arena) {
+        lock_acquire(&cache->lock);
+        misuse_t found = cache_held_bytes(cache) > keep_bytes ? cache_drain(cache, &block) : MISUSE_NONE;
+        lock_release(&cache->lock);
+        note_misuse(&wrong, culprit, found, block);
+    }
+    return wrong;
 }
 
 static void discard_depot(arena_t *arena)

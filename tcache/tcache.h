@@ -47,6 +47,7 @@ typedef struct cache {
     uint16_t full_count[CLASSES + 1];
     size_t full_bytes;                /* of all classes */
     uint8_t fill[CLASSES + 1];        /* blocks that the next refill asks for */
+    uint8_t earned[CLASSES + 1];      /* frees without a magazine, up to EARN_FREES */
     uint16_t full_least[CLASSES + 1]; /* of full_count, since the last decay */
     uint8_t held[CLASSES + 1];        /* blocks in the loaded magazine at the last decay */
     uint64_t decayed_ms;
@@ -58,8 +59,10 @@ typedef struct cache {
     bool locked;    /* by a revoker, whether it could stop it or not */
     misuse_t wrong; /* found while draining, to be reported when no lock is held; with its block */
     void *culprit;
-    bool tick_due;         /* a tick fell where there was no time for it */
-    uint64_t counted_from; /* allocations before cache_init */
+    uint16_t seen[SLAB_CLASSES + 1]; /* low bits of top at the last tick */
+    bool tick_due;                   /* a tick fell where there was no time for it */
+    bool settle_due;                 /* the arena took clean granules: see alloc_settle */
+    uint64_t counted_from;           /* allocations before cache_init */
 
     /* guarded by the registry lock */
     struct thread_record *thread;
@@ -161,6 +164,9 @@ HIDDEN void cache_free_other(arena_t *arena, void *block);
 /* A block that is not in a slab: its header tells the class, if it is a header at all. Inside. */
 HIDDEN void cache_free_chunk(cache_t *cache, void *block);
 HIDDEN void cache_free_home(cache_t *cache, void *block);
+
+/* What its magazines hold; the cache's mutex is held. */
+HIDDEN size_t cache_held_bytes(const cache_t *cache);
 
 /* The cache's mutex is held, and it is the caller's own or stopped. */
 HIDDEN void cache_close_piece_locked(cache_t *cache); /* and the arena's mutex */
