@@ -279,11 +279,22 @@ static bool is_chunks_of_region(const arena_t *arena, granule_t granule, uint32_
     return run_kind(arena, granule) == KIND_CHUNKS && pagemap_tag(granule)->region == region;
 }
 
+/*
+ * Whether a chunk run may be put together with granules just in front of it. Not if it begins with an OPEN piece, whose
+ * header only its owner writes: what was put in front would be a free chunk, and that has to be said there.
+ */
+static bool is_joinable_behind(const arena_t *arena, granule_t granule, uint32_t region)
+{
+    return is_chunks_of_region(arena, granule, region) &&
+           !(chunk_is_inuse(at(granule_start(granule), CHUNK_HEADER)) &&
+             chunk_has_flag(at(granule_start(granule), CHUNK_HEADER), CHUNK_OPEN));
+}
+
 /* Turns granules just taken into free chunk space: a run of their own, or part of those beside them. */
 static void adopt(arena_t *arena, granule_t first, uint32_t length, uint32_t region, bool zero)
 {
     bool joins_before = is_chunks_of_region(arena, first - 1, region);
-    bool joins_behind = is_chunks_of_region(arena, first + length, region);
+    bool joins_behind = is_joinable_behind(arena, first + length, region);
     for (uint32_t i = 0; i < length; i++) {
         *pagemap_tag(first + i) = (run_tag_t){.length = i == 0 && !joins_before, .region = region};
     }
@@ -328,7 +339,7 @@ static size_t size_with_neighbours(const arena_t *arena, granule_t first, uint32
         size += CHUNK_HEADER + CHUNK_HEADER + (chunk_prev_is_inuse(end) ? 0 : chunk_prev_size(end));
     }
     const chunk_t *head = at(granule_start(first + length), CHUNK_HEADER);
-    if (is_chunks_of_region(arena, first + length, region)) {
+    if (is_joinable_behind(arena, first + length, region)) {
         size += CHUNK_HEADER + CHUNK_HEADER + (chunk_is_inuse(head) ? 0 : chunk_size(head));
     }
     return size;

@@ -359,6 +359,34 @@ static void a_granule_between_two_runs_joins_them(void **state)
     run_put_locked(arena, rest, pagemap_tag(rest)->length, region, KIND_FREE_DIRTY);
 }
 
+/* Its owner writes the header of an open piece without the mutex. */
+static void granules_do_not_join_a_run_that_begins_with_an_open_piece(void **state)
+{
+    bool zero;
+
+    (void)state;
+    granule_t hole = run_take_locked(arena, 1, KIND_BUSY, &zero);
+    arena->chunk_edge = 0;
+    chunk_t *piece = take(GRANULE - 2 * CHUNK_HEADER);
+    size_t size = chunk_size(piece);
+    assert_ptr_equal(piece, at(granule_start(hole + 1), CHUNK_HEADER));
+    chunk_set(piece, CHUNK_PIECE, size, CHUNK_INUSE | CHUNK_PREV_INUSE | CHUNK_OPEN);
+    uint64_t header = chunk_header(piece);
+    granule_t rest =
+        run_take_locked(arena, (uint32_t)(arena->totals.free_run_bytes >> GRANULE_LOG2), KIND_BUSY, &zero);
+    uint32_t region = arena->regions->id;
+    run_put_locked(arena, hole, 1, region, KIND_FREE_DIRTY);
+    chunk_t *front = take(1024);
+    assert_true((char *)front < (char *)piece);
+    assert_true(chunk_header(piece) == header);
+    assert_int_equal(arena->totals.chunk_runs, 2);
+    put(front);
+    assert_true(chunk_header(piece) == header);
+    chunk_set(piece, CHUNK_PLAIN, size, CHUNK_INUSE | CHUNK_PREV_INUSE);
+    put(piece);
+    run_put_locked(arena, rest, pagemap_tag(rest)->length, region, KIND_FREE_DIRTY);
+}
+
 static void a_large_free_chunk_gives_its_granules_back_and_leaves_a_sentinel_each_side(void **state)
 {
     (void)state;
@@ -625,6 +653,7 @@ int main(void)
         in_heap(a_run_grows_at_its_edge_before_another_begins),
         in_heap(an_absorbed_granule_merges_with_the_free_end_of_the_run),
         in_heap(a_granule_between_two_runs_joins_them),
+        in_heap(granules_do_not_join_a_run_that_begins_with_an_open_piece),
         in_heap(a_large_free_chunk_gives_its_granules_back_and_leaves_a_sentinel_each_side),
         in_heap(a_free_chunk_of_a_few_granules_stays),
         in_heap(a_trim_gives_back_every_granule_that_is_free),
