@@ -5,6 +5,9 @@ set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/arena)
 
 install(FILES ${PROJECT_SOURCE_DIR}/include/arena.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(TARGETS arena_static arena_shared EXPORT arena_targets)
+if(TARGET arena_malloc)
+    install(TARGETS arena_malloc arena_malloc_static) # to be preloaded, or linked by path
+endif()
 install(EXPORT arena_targets NAMESPACE arena:: FILE arena-targets.cmake DESTINATION ${package_dir})
 
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/arena-config.cmake.in

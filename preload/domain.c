@@ -3,6 +3,7 @@
 
 #include "../arena/os.h"
 #include "../arena/registry.h"
+#include "../arena/watch.h"
 #include "../tcache/tcache.h"
 #include "settings.h"
 
@@ -61,6 +62,11 @@ static arena_t *make(unsigned i)
         return NULL;
     }
     made->spills = true;
+    watch_switch(made, WATCH_SCRIBBLE, settings.scribble);
+    if (settings.log != NULL && !arena_log_open(made, settings.log)) {
+        settings_complain("ARENA_LOG", ": cannot be opened");
+        settings.log = NULL;
+    }
     arena_t *there = NULL;
     if (!atomic_compare_exchange_strong(&arenas[i], &there, made)) {
         arena_destroy(made);
@@ -69,11 +75,11 @@ static arena_t *make(unsigned i)
     return made;
 }
 
-/* An exact limit is one arena's. */
+/* An exact limit is one arena's, and so is a log. */
 static unsigned most_arenas(void)
 {
     cpu_set_t cpus;
-    size_t most = settings.limit_bytes != 0 ? 1 : settings.arenas;
+    size_t most = settings.limit_bytes != 0 || settings.log != NULL ? 1 : settings.arenas;
     if (most == 0) {
         most = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? (size_t)CPU_COUNT(&cpus) : 1;
     }

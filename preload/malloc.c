@@ -25,9 +25,10 @@ static NOINLINE void *alloc_homeless(size_t request)
     return home == NULL ? NULL : arena_alloc(home, request);
 }
 
-static NOINLINE void *malloc_empty(cache_t *cache, size_t class)
+static NOINLINE void *malloc_empty(cache_t *cache, size_t class, size_t request)
 {
-    return cache != &cache_none ? cache_alloc_empty(cache, class) : alloc_homeless(sizeclass_bytes[class]);
+    request = max_size(request, LEAST);
+    return cache != &cache_none ? cache_alloc_empty(cache, class, request) : alloc_homeless(request);
 }
 
 static NOINLINE void *malloc_tick(cache_t *cache, unsigned class, void *block)
@@ -46,7 +47,7 @@ static NOINLINE void *malloc_other(size_t request)
     }
     size_t class = request <= LEAST ? LEAST_CLASS : sizeclass_of(request);
     cache_enter(&thread_self);
-    return hit_alloc(table_home(), class, malloc_empty, malloc_tick);
+    return hit_alloc(table_home(), class, request, malloc_empty, malloc_tick);
 }
 
 void *malloc(size_t request)
@@ -57,7 +58,7 @@ void *malloc(size_t request)
     }
     size_t class = sizeclass_small[request];
     cache_enter(&thread_self);
-    return hit_alloc(table_home(), class, malloc_empty, malloc_tick);
+    return hit_alloc(table_home(), class, request, malloc_empty, malloc_tick);
 }
 
 /* Inside; leaves. NULL, a block of another arena, or no block. */

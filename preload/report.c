@@ -6,6 +6,7 @@
 
 #include "../arena/stats.h"
 #include "../arena/util.h"
+#include "../arena/watch.h"
 #include "domain.h"
 #include "settings.h"
 
@@ -102,6 +103,9 @@ void report_at_exit(void)
     }
     if (settings.stats != STATS_NONE) {
         report_to_file();
+    }
+    for (unsigned i = 0; settings.leaks && domain_arena(i) != NULL; i++) {
+        watch_report_leaks(domain_arena(i), settings_report_fd());
     }
     if (settings.check) {
         check_all();

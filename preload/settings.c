@@ -75,6 +75,14 @@ static bool parse_count(const char *text, void *value)
     return true;
 }
 
+/* An arena's 0 means its default; here it is as soon as may be. */
+static bool parse_delay(const char *text, void *value)
+{
+    bool known = parse_count(text, value);
+    *(size_t *)value += known && *(size_t *)value == 0;
+    return known;
+}
+
 static bool parse_path(const char *text, void *value)
 {
     if (text[0] != 0) {
@@ -129,18 +137,21 @@ static const variable_t variables[] = {
     {"ARENA_DEEPBIND", parse_flag, &settings.deepbind},
     {"ARENA_FIT", parse_fit, &settings.fit},
     {"ARENA_HUGE_PAGES", parse_flag, &settings.huge_pages},
+    {"ARENA_LEAKS", parse_flag, &settings.leaks},
     {"ARENA_LIMIT", parse_bytes, &settings.limit_bytes},
+    {"ARENA_LOG", parse_path, &settings.log},
     {"ARENA_MEMBARRIER", parse_flag, &settings.membarrier},
     {"ARENA_NO_CACHE", parse_flag, &settings.no_cache},
     {"ARENA_NO_SLABS", parse_flag, &settings.no_slabs},
-    {"ARENA_PURGE_DELAY", parse_count, &settings.purge_delay_ms},
+    {"ARENA_PURGE_DELAY", parse_delay, &settings.purge_delay_ms},
+    {"ARENA_SCRIBBLE", parse_flag, &settings.scribble},
     {"ARENA_STATS", parse_stats, &settings.stats},
     {"ARENA_STATS_FILE", parse_path, &settings.stats_file},
     {"ARENA_TRIM_THRESHOLD", parse_bytes, &settings.trim_threshold_bytes},
 };
 enum { VARIABLES = sizeof variables / sizeof variables[0] };
 
-static void complain(const char *name, const char *what)
+void settings_complain(const char *name, const char *what)
 {
     char line[256];
     size_t length = 0;
@@ -165,12 +176,12 @@ static void read_variable(const char *name)
     for (size_t i = 0; i < VARIABLES; i++) {
         if (strcmp(name, variables[i].name) == 0) {
             if (!variables[i].parse(value, variables[i].value)) {
-                complain(name, ": malformed value, ignored");
+                settings_complain(name, ": malformed value, ignored");
             }
             return;
         }
     }
-    complain(name, unknown);
+    settings_complain(name, unknown);
 }
 
 void settings_read(void)
@@ -183,14 +194,14 @@ void settings_read(void)
             memcpy(name, *entry, length);
             name[length] = 0;
             if (length == sizeof name - 1) {
-                complain(name, unknown);
+                settings_complain(name, unknown);
             } else {
                 read_variable(name);
             }
         }
     }
     done = true;
-    if (settings.stats != STATS_NONE || settings.check) {
+    if (settings.stats != STATS_NONE || settings.leaks) {
         settings.report_fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 64);
         fstat(settings.report_fd, &report_stat);
     }

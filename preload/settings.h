@@ -24,7 +24,9 @@ typedef struct {
     bool check;             /* every invariant at exit */
     bool checked, no_cache, no_slabs, huge_pages;
     bool membarrier;
-    bool deepbind; /* dlopen keeps RTLD_DEEPBIND */
+    bool deepbind;   /* dlopen keeps RTLD_DEEPBIND */
+    const char *log; /* path of the log, or NULL */
+    bool scribble, leaks;
 } settings_t;
 
 /* Defaults until settings_read. */
@@ -32,6 +34,9 @@ extern HIDDEN settings_t settings;
 
 /* Caller is the first that allocates; a second call changes nothing. */
 HIDDEN void settings_read(void);
+
+/* One line on stderr. */
+HIDDEN void settings_complain(const char *name, const char *what);
 
 /* Where to report at exit: report_fd if it still is what it was, or stderr. */
 HIDDEN int settings_report_fd(void);

@@ -140,7 +140,7 @@ static bool load_own(cache_t *cache, unsigned class)
  * Still inside: the next of its own full magazines, or a young block. Whoever is inside has the cache to
  * itself, as whoever holds the mutex has; so an exchange with its own stack takes no lock.
  */
-void *cache_alloc_empty(cache_t *cache, size_t class)
+void *cache_alloc_empty(cache_t *cache, size_t class, size_t request)
 {
     void *block = NULL;
     if (cache->full[class] != NULL && cache->spare_count < SPARES) {
@@ -150,7 +150,7 @@ void *cache_alloc_empty(cache_t *cache, size_t class)
         block = carve(cache, class);
     }
     if (UNLIKELY(block == NULL)) {
-        return cache_alloc_miss(cache->arena, sizeclass_bytes[class]);
+        return cache_alloc_miss(cache->arena, request);
     }
     count_allocation(cache);
     cache_leave(&thread_self);

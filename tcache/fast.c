@@ -19,7 +19,7 @@ static NOINLINE void *alloc_medium(arena_t *arena, size_t size)
     if (UNLIKELY(cache->arena != arena)) {
         return cache_alloc_miss(arena, size);
     }
-    return hit_alloc(cache, sizeclass_of(size), cache_alloc_empty, cache_alloc_tick);
+    return hit_alloc(cache, sizeclass_of(size), size, cache_alloc_empty, cache_alloc_tick);
 }
 
 void *arena_alloc(arena_t *arena, size_t size)
@@ -33,7 +33,7 @@ void *arena_alloc(arena_t *arena, size_t size)
     if (UNLIKELY(cache->arena != arena)) {
         return cache_alloc_miss(arena, size);
     }
-    return hit_alloc(cache, class, cache_alloc_empty, cache_alloc_tick);
+    return hit_alloc(cache, class, size, cache_alloc_empty, cache_alloc_tick);
 }
 
 void cache_free_chunk(cache_t *cache, void *block)

@@ -12,15 +12,16 @@
 #include "tcache.h"
 
 /* The slow paths of an allocation; both are called inside and leave. */
-typedef void *alloc_empty_fn(cache_t *cache, size_t class);
+typedef void *alloc_empty_fn(cache_t *cache, size_t class, size_t request);
 typedef void *alloc_tick_fn(cache_t *cache, unsigned class, void *block);
 
-INLINE void *hit_alloc(cache_t *cache, size_t class, alloc_empty_fn *empty, alloc_tick_fn *tick)
+INLINE void *hit_alloc(cache_t *cache, size_t class, size_t request, alloc_empty_fn *empty,
+                       alloc_tick_fn *tick)
 {
     void **top = cache->top[class];
     void *block = *top;
     if (UNLIKELY(block == NULL)) {
-        return empty(cache, class);
+        return empty(cache, class, request);
     }
     cache->top[class] = top - 1;
     if (UNLIKELY(--cache->until_tick == 0)) {

@@ -155,7 +155,7 @@ HIDDEN cache_t *thread_cache(arena_t *arena);
 HIDDEN void thread_settle(arena_t *arena);
 
 /* Slow paths; all are called inside and leave. */
-HIDDEN void *cache_alloc_empty(cache_t *cache, size_t class);
+HIDDEN void *cache_alloc_empty(cache_t *cache, size_t class, size_t request);
 HIDDEN void *cache_alloc_miss(arena_t *arena, size_t size);
 HIDDEN void *cache_alloc_tick(cache_t *cache, unsigned class, void *block);
 HIDDEN void cache_free_full(cache_t *cache, unsigned class, void *block);

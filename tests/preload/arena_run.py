@@ -42,7 +42,7 @@ SETTINGS = [
 ]
 
 # Options that the library does not know yet. To be emptied.
-NOT_YET = {"ARENA_LEAKS", "ARENA_LOG", "ARENA_SCRIBBLE"}
+NOT_YET = set()
 
 REFUSED = [
     ["--fit=middling"], ["--fit="], ["--fit", "best_fits"], ["--fit=good|first"], ["--fit=g"],
