@@ -374,9 +374,9 @@ static size_t dirty_target(arena_t *arena)
         allowed = max_size(DIRTY_MIN_BYTES, totals->peak_mapped_bytes / 16);
         allowed =
             max_size(allowed, arena->large_threshold > LARGE_MIN_BYTES ? 2 * arena->large_threshold : 0);
-        if (totals->clean_taken_bytes >= CLEAN_TAKEN_BYTES) {
-            size_t taken = min_size(totals->clean_taken_bytes, totals->dirty_bytes);
-            totals->clean_taken_bytes = 0;
+        if (arena->sliced && arena->granules->clean_taken_bytes >= CLEAN_TAKEN_BYTES) {
+            size_t taken = min_size(arena->granules->clean_taken_bytes, totals->dirty_bytes);
+            arena->granules->clean_taken_bytes = 0;
             return min_size(totals->dirty_bytes - taken, allowed);
         }
     }
@@ -612,7 +612,7 @@ size_t alloc_fill(arena_t *arena, unsigned class, void **out, size_t count, bool
 {
     lock_acquire(&arena->lock);
     size_t got = fill_locked(arena, class, out, count);
-    *settle |= arena->totals.clean_taken_bytes >= CLEAN_TAKEN_BYTES;
+    *settle |= arena->granules->clean_taken_bytes >= CLEAN_TAKEN_BYTES;
     lock_release(&arena->lock);
     return got;
 }

@@ -54,7 +54,7 @@ typedef struct region {
     struct region *next, *previous; /* ascending addresses */
     char *start;
     size_t bytes;
-    size_t pad;            /* sbrk: bytes before start that aligned it */
+    uint32_t pad;          /* sbrk: bytes before start that aligned it */
     arena_source_t source; /* the arena's, or mmap if that was spilled to */
     uint32_t id;           /* what run tags carry */
     bool in_map;           /* false: one chunk run at unaligned addresses, found by bounds */
@@ -67,13 +67,13 @@ typedef struct {
     run_bins_t dirty_runs; /* free runs with a resident granule */
     run_bins_t clean_runs; /* free runs without one */
     slab_class_t slab_class[SLAB_CLASSES + 1];
+    size_t clean_taken_bytes; /* out of clean runs while there were dirty ones, since the last purge */
 } granules_t;
 
 /* Totals that stats and limits need. */
 typedef struct {
     size_t mapped_bytes, peak_mapped_bytes;
     size_t free_run_bytes, dirty_bytes; /* dirty: of the former, resident */
-    size_t clean_taken_bytes; /* out of clean runs while there were dirty ones, since the last purge */
     size_t chunk_run_bytes, chunk_runs;
     size_t free_chunk_bytes;           /* with their headers */
     size_t wide_chunk_bytes;           /* of these, in chunks that may cover a granule */
@@ -123,7 +123,7 @@ struct arena {
     arena_t *next_live, *previous_live; /* or next free shell */
     unsigned pins;                      /* who keeps it from being removed for a moment */
     struct cache *caches;
-    size_t cache_count;
+    unsigned cache_count;
     _Atomic(struct depot *)
         depot; /* made by who overflows first; swapped in with release, loaded with acquire */
 

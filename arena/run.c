@@ -131,10 +131,10 @@ static bool mark_taken(arena_t *arena, granule_t first, uint32_t length, uint32_
         uint32_t was = run_kind(arena, first + i);
         zero &= was == KIND_FREE_ZERO;
         arena->totals.dirty_bytes -= was == KIND_FREE_DIRTY ? GRANULE : 0;
-        arena->totals.clean_taken_bytes += was == KIND_FREE_DIRTY ? 0 : GRANULE;
+        arena->granules->clean_taken_bytes += was == KIND_FREE_DIRTY ? 0 : GRANULE;
     }
     if (arena->totals.dirty_bytes < CLEAN_TAKEN_BYTES) {
-        arena->totals.clean_taken_bytes = 0;
+        arena->granules->clean_taken_bytes = 0;
     }
     pagemap_set(first, length, arena->tag | kind);
     return zero;

@@ -29,7 +29,7 @@ static bool span_from_break(size_t bytes, span_t *span)
         }
         return false;
     }
-    *span = (span_t){now + pad, bytes, pad, ARENA_SOURCE_SBRK, KIND_FREE_ZERO, true};
+    *span = (span_t){now + pad, bytes, (uint32_t)pad, ARENA_SOURCE_SBRK, KIND_FREE_ZERO, true};
     return true;
 }
 

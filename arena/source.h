@@ -11,7 +11,8 @@
 /* What one request to the source brought. */
 typedef struct {
     char *start;
-    size_t bytes, pad;
+    size_t bytes;
+    uint32_t pad; /* less than a granule */
     arena_source_t source;
     uint32_t kind; /* KIND_FREE_* */
     bool in_map;
