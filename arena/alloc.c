@@ -142,6 +142,9 @@ void alloc_adopt_raw(arena_t *arena)
 static void flow_back(arena_t *arena)
 {
     void *culprit = NULL;
+    if (!atomic_load_explicit(&arena->grown, memory_order_relaxed)) {
+        return; /* its first region: nothing can be cached yet */
+    }
     lock_acquire(&arena->lock);
     size_t keep_bytes = arena->totals.mapped_bytes / 32;
     lock_release(&arena->lock);
