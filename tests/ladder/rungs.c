@@ -17,6 +17,7 @@ typedef enum {
     ABORTS  /* so does free, which then ends the program */
 } sight_t;
 
+/* What a rung does. A test of something that it does not do, by the lecture, is skipped for it. */
 typedef struct {
     const char *name;
     size_t overhead; /* bytes of a chunk that are no payload */
