@@ -21,10 +21,12 @@ misuse_t carve_validate(const void *block)
     }
     uint64_t header = chunk_header(chunk_of(block));
     unsigned class = chunk_class_of(block, header);
-    if ((class != 0 && class <= CLASSES) || chunk_is_plain(class)) {
-        return (header & CHUNK_INUSE) != 0 ? MISUSE_NONE : MISUSE_BROKEN_HEADER;
+    bool classed = class != 0 && class <= CLASSES;
+    if (classed || chunk_is_plain(class)) {
+        bool sound = (header & CHUNK_INUSE) != 0 && (!classed || chunk_size_fits_class(header, class));
+        return sound ? MISUSE_NONE : MISUSE_BROKEN_HEADER;
     }
-    if (class == CHUNK_FREE || class == CHUNK_DEFERRED) {
+    if ((class == CHUNK_FREE || class == CHUNK_DEFERRED) && (header & CHUNK_SIZE_MASK) != 0) {
         return MISUSE_DOUBLE_FREE;
     }
     return class > 0xff && (header >> 48) != 0 ? MISUSE_INTERIOR : MISUSE_BROKEN_HEADER;
@@ -185,30 +187,39 @@ void carve_release_locked(arena_t *arena)
     }
 }
 
-static bool is_sound(const chunk_t *chunk)
+/* What is read over one that is not sound may lie anywhere. */
+static bool is_sound(const arena_t *arena, const chunk_t *chunk)
 {
     unsigned class = chunk_class(chunk);
-    return (class != 0 && class <= CLASSES) || chunk_is_plain(class) ||
-           (class >= CHUNK_FREE && class <= CHUNK_LAST);
+    if (class != 0 && class <= CLASSES) {
+        return chunk_size_fits_class(chunk_header(chunk), class);
+    }
+    return (chunk_is_plain(class) || (class >= CHUNK_FREE && class <= CHUNK_LAST)) &&
+           chunk_size(chunk) <= arena->totals.chunk_run_bytes;
 }
 
 /* Whether the neighbours' tags are those of chunks: an overflow is found here before it does harm. */
-static bool neighbours_are_sound(const chunk_t *chunk)
+static bool neighbours_are_sound(const arena_t *arena, const chunk_t *chunk)
 {
     const chunk_t *next = chunk_next(chunk);
-    if (!is_sound(next) || !chunk_prev_is_inuse(next)) {
+    if (!is_sound(arena, next) || !chunk_prev_is_inuse(next)) {
         return false;
     }
     if (chunk_prev_is_inuse(chunk)) {
         return true;
     }
+    size_t behind = chunk_prev_size(chunk);
     const chunk_t *previous = chunk_prev(chunk);
-    return chunk_class(previous) == CHUNK_FREE && chunk_next(previous) == chunk;
+    return behind <= arena->totals.chunk_run_bytes && chunk_class(previous) == CHUNK_FREE &&
+           chunk_size(previous) == behind;
 }
 
 misuse_t carve_put_locked(arena_t *arena, chunk_t *chunk)
 {
-    if (!neighbours_are_sound(chunk)) {
+    if (!is_sound(arena, chunk)) {
+        return MISUSE_BROKEN_HEADER;
+    }
+    if (!neighbours_are_sound(arena, chunk)) {
         return MISUSE_BROKEN_NEIGHBOUR;
     }
     count_given(arena, chunk, -1);
@@ -228,7 +239,7 @@ misuse_t carve_put_locked(arena_t *arena, chunk_t *chunk)
         chunk_t *previous = chunk_prev(chunk);
         bin_remove_locked(arena, previous);
         size += chunk_size(previous);
-        chunk_set(chunk, CHUNK_FREE, 0, 0); /* what stays in the middle is no block any more */
+        chunk_set(chunk, CHUNK_FREE, size, 0); /* what stays in the middle is no block any more */
         chunk = previous;
     }
     insert_free(arena, chunk, size, chunk_header(chunk) & CHUNK_PREV_INUSE);
@@ -255,7 +266,7 @@ bool carve_resize_locked(arena_t *arena, chunk_t *chunk, size_t size, unsigned c
 {
     size_t whole = chunk_size(chunk);
     chunk_t *next = chunk_at(chunk, whole);
-    if (!is_sound(next)) {
+    if (!is_sound(arena, next)) {
         return false; /* the free that follows reports it */
     }
     bool absorb = !chunk_is_inuse(next);

@@ -12,7 +12,8 @@
  * class: 1 to CLASSES for blocks that caches may hold; CHUNK_PLAIN + n/8 for others, n being bytes
  * behind the request that were too few to split off; CHUNK_FREE; CHUNK_END for the sentinel of a run.
  * seal: a hash of the block's address. A class byte and a zero remain when the hash is taken out again,
- * so an address that is no block, or a header that was overwritten, shows with 255 chances in 256.
+ * so an address that is no block, or a header that was overwritten, shows with 255 chances in 256;
+ * and nearly always where the size is compared too.
  *
  * Who writes: class, seal and size are constant while the block is in use, so its owner may read them
  * without a lock. PREV_INUSE is flipped by the neighbour, under the arena's mutex as every write is, but
@@ -22,7 +23,7 @@
 #define ARENA_CHUNK_H
 
 #include "config.h"
-#include "util.h"
+#include "sizeclass.h"
 
 #include <stdatomic.h>
 
@@ -85,6 +86,15 @@ INLINE unsigned chunk_class_of(const void *block, uint64_t header)
 INLINE unsigned chunk_class(const chunk_t *chunk)
 {
     return chunk_class_of(chunk_block(chunk), chunk_header(chunk));
+}
+
+/*
+ * Whether the header's size is one that a block of the class may have: its own, and what was too little to split off.
+ * With the seal, bytes that were written over a header have no chance to pass for one. (32 bits of it are enough.)
+ */
+INLINE bool chunk_size_fits_class(uint64_t header, unsigned class)
+{
+    return (uint32_t)header - sizeclass_bytes[class] - CHUNK_HEADER < 2 * CHUNK_MIN;
 }
 
 INLINE size_t chunk_size(const chunk_t *chunk)

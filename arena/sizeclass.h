@@ -16,14 +16,18 @@ extern HIDDEN const uint32_t sizeclass_bytes[CLASSES + 1]; /* class -> usable by
 /* class -> the chunk that serves it, under quantum 16 */
 extern HIDDEN const uint16_t sizeclass_chunk[SLAB_CLASSES + 1];
 
+/* The class of a request above SLAB_MAX and of at most CLASS_MAX bytes. */
+INLINE unsigned sizeclass_of_medium(size_t request)
+{
+    unsigned log2 = floor_log2(request - 1);
+    unsigned steps = (unsigned)((request - 1) >> (log2 - 3)); /* 8 to 15: the highest bits */
+    return 8 * log2 + steps - (8 * 10 + 8) + SLAB_CLASSES + 1;
+}
+
 /* The class of a request of at most CLASS_MAX bytes; 0 gets class 1. */
 INLINE unsigned sizeclass_of(size_t request)
 {
-    if (request <= SLAB_MAX) {
-        return sizeclass_small[request];
-    }
-    unsigned log2 = floor_log2(request - 1);
-    return (unsigned)(SLAB_CLASSES + 1 + (log2 - 10) * 8 + (((request - 1) >> (log2 - 3)) & 7));
+    return request <= SLAB_MAX ? sizeclass_small[request] : sizeclass_of_medium(request);
 }
 
 #endif

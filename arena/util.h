@@ -42,7 +42,7 @@ INLINE bool is_power_of_two(size_t value)
 /* Index of the highest set bit; value is not 0. */
 INLINE unsigned floor_log2(size_t value)
 {
-    return (unsigned)(63 - __builtin_clzll((unsigned long long)value));
+    return 63U ^ (unsigned)__builtin_clzll((unsigned long long)value); /* one instruction; 63 - is three */
 }
 
 /* Index of the lowest set bit; bits is not 0. */

@@ -38,14 +38,19 @@ static NOINLINE void *malloc_tick(cache_t *cache, unsigned class, void *block)
     return block;
 }
 
+static NOINLINE void *malloc_large(size_t request)
+{
+    arena_t *home = domain_home();
+    return home == NULL ? NULL : alloc_public(home, request);
+}
+
 /* A request that the small table does not serve. */
 static NOINLINE void *malloc_other(size_t request)
 {
     if (UNLIKELY(request > CLASS_MAX)) {
-        arena_t *home = domain_home();
-        return home == NULL ? NULL : alloc_public(home, request);
+        return malloc_large(request);
     }
-    size_t class = request <= LEAST ? LEAST_CLASS : sizeclass_of(request);
+    size_t class = request <= LEAST ? LEAST_CLASS : sizeclass_of_medium(request);
     cache_enter(&thread_self);
     return hit_alloc(table_home(), class, request, malloc_empty, malloc_tick);
 }

@@ -19,7 +19,7 @@ static NOINLINE void *alloc_medium(arena_t *arena, size_t size)
     if (UNLIKELY(cache->arena != arena)) {
         return cache_alloc_miss(arena, size);
     }
-    return hit_alloc(cache, sizeclass_of(size), size, cache_alloc_empty, cache_alloc_tick);
+    return hit_alloc(cache, sizeclass_of_medium(size), size, cache_alloc_empty, cache_alloc_tick);
 }
 
 void *arena_alloc(arena_t *arena, size_t size)
@@ -43,8 +43,9 @@ void cache_free_chunk(cache_t *cache, void *block)
         cache_free_other(cache->arena, block);
         return;
     }
-    unsigned class = chunk_class_of(block, chunk_header(chunk_of(block)));
-    if (UNLIKELY(class > CLASSES || class == 0)) {
+    uint64_t header = chunk_header(chunk_of(block));
+    unsigned class = chunk_class_of(block, header);
+    if (UNLIKELY(class - 1 >= CLASSES || !chunk_size_fits_class(header, class))) {
         cache_free_other(cache->arena, block);
         return;
     }

@@ -548,6 +548,29 @@ static void a_broken_header_behind_is_reported_and_nothing_changed(void **state)
     put(row[1]);
 }
 
+/* By chance, one in some hundred headers of noise has a seal and class that could be. */
+static void a_header_of_the_wrong_size_is_reported_whatever_its_seal(void **state)
+{
+    static const unsigned classes[] = {CHUNK_PLAIN, CHUNK_FREE, CHUNK_PIECE, 1, SLAB_CLASSES, CLASSES};
+    const size_t wild = 0x7f7f7f7f7f78;
+    chunk_t *row[3];
+
+    (void)state;
+    take_row(row, 3);
+    uint64_t header = chunk_header(row[1]);
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
+        chunk_set(row[1], classes[i], wild, CHUNK_INUSE | CHUNK_PREV_INUSE);
+        assert_int_equal(carve_put_locked(arena, row[0]), MISUSE_BROKEN_NEIGHBOUR);
+        assert_int_equal(carve_put_locked(arena, row[1]), MISUSE_BROKEN_HEADER);
+        assert_false(carve_resize_locked(arena, row[0], 32, CHUNK_PLAIN));
+        if (classes[i] <= CLASSES) {
+            assert_int_equal(carve_validate(chunk_block(row[1])), MISUSE_BROKEN_HEADER);
+        }
+    }
+    atomic_store(&row[1]->header, header);
+    put(row[1]);
+}
+
 static void a_broken_footer_before_is_reported_and_nothing_changed(void **state)
 {
     chunk_t *row[4];
@@ -663,6 +686,7 @@ int main(void)
         in_heap(fresh_memory_is_said_to_be_zero_and_used_memory_is_not),
         in_heap(validate_tells_blocks_from_all_else),
         in_heap(a_broken_header_behind_is_reported_and_nothing_changed),
+        in_heap(a_header_of_the_wrong_size_is_reported_whatever_its_seal),
         in_heap(a_broken_footer_before_is_reported_and_nothing_changed),
         in_heap(resize_beside_a_broken_header_leaves_it_to_the_free),
         in_heap(a_chunk_before_an_open_piece_waits_until_it_is_closed),
