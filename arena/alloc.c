@@ -1,68 +1,20 @@
-/* alloc.c: see alloc.h. */
+/* alloc.c: see alloc.h. What concerns blocks that come back is in free.c. */
 #include "alloc.h"
 
 #include "cachehook.h"
 #include "carve.h"
 #include "large.h"
-#include "name.h"
 #include "os.h"
 #include "region.h"
 #include "run.h"
 #include "slab.h"
 #include "stock.h"
-#include "survey.h"
 #include "tiny.h"
+#include "want.h"
 #include "watch.h"
 
 #include <errno.h>
 #include <string.h>
-
-/* What one allocation is after. */
-typedef struct {
-    size_t request, alignment;
-    size_t chunk;         /* bytes of the chunk that serves it */
-    unsigned class, mark; /* mark: the class byte of that chunk */
-    bool counts;          /* as an allocation of the application */
-} want_t;
-
-static bool is_cached(const arena_t *arena)
-{
-    return atomic_load_explicit(&arena->cached, memory_order_relaxed);
-}
-
-unsigned alloc_class(const arena_t *arena, size_t request)
-{
-    if (arena->in_buffer && (arena->tiny == NULL || request > TINY_CLASS_MAX)) {
-        return 0; /* nothing rounds there but what must */
-    }
-    if (request <= SLAB_MAX && (is_cached(arena) || (arena->flags & ARENA_NO_SLABS) == 0)) {
-        return sizeclass_of(request);
-    }
-    return is_cached(arena) && request <= CLASS_MAX ? sizeclass_of(request) : 0;
-}
-
-/* What a request without a class is usable for. From LARGE_MIN_BYTES on that is what a large block would have,
- * whatever serves it, because the threshold moves. */
-static size_t plain_usable(const arena_t *arena, size_t request)
-{
-    if (request >= LARGE_MIN_BYTES && !arena->in_buffer) {
-        return large_good_size(arena, request);
-    }
-    return chunk_size_for(request, arena->quantum) - CHUNK_HEADER;
-}
-
-static want_t make_want(const arena_t *arena, size_t request, size_t alignment)
-{
-    want_t want = {.request = request, .alignment = alignment, .class = alloc_class(arena, request)};
-    size_t usable = want.class != 0 ? sizeclass_bytes[want.class] : plain_usable(arena, request);
-    want.chunk = chunk_size_for(usable, arena->quantum);
-    unsigned pad = (unsigned)(want.chunk - CHUNK_HEADER - usable) / 8;
-    /* An aligned chunk goes home when freed: nothing aligned would ever be served from a magazine. */
-    want.mark = want.class != 0 && !(alignment > arena->quantum && arena->cached)
-                    ? want.class
-                    : (unsigned)CHUNK_PLAIN + pad;
-    return want;
-}
 
 bool alloc_wants_slab_locked(arena_t *arena, unsigned class)
 {
@@ -80,10 +32,8 @@ static void *take_slab_locked(arena_t *arena, const want_t *want)
     unsigned class = want->class;
     bool aligned = want->alignment <= arena->quantum;
     if (!aligned) {
-        size_t usable = align_up(max_size(want->request, 1), want->alignment);
-        class = want->alignment <= SLAB_MAX && usable <= SLAB_MAX ? sizeclass_of(usable) : 0;
-        if (!arena->sliced || (arena->flags & ARENA_NO_SLABS) != 0 ||
-            sizeclass_bytes[class] % want->alignment != 0) {
+        class = sizeclass_of_aligned(want->request, want->alignment);
+        if (!arena->sliced || (arena->flags & ARENA_NO_SLABS) != 0) {
             return NULL;
         }
     } else if (!alloc_wants_slab_locked(arena, class)) {
@@ -108,9 +58,7 @@ static void *take_chunk_locked(arena_t *arena, const want_t *want, bool *zero)
     if (chunk == NULL) {
         return NULL;
     }
-    if (arena->sliced && want->mark != 0 && want->mark <= SLAB_CLASSES) {
-        arena->granules->slab_class[want->mark].chunk_bytes += sizeclass_bytes[want->mark];
-    }
+    alloc_count_chunk_locked(arena, want->mark, 1);
     return chunk_block(chunk);
 }
 
@@ -239,7 +187,7 @@ void *alloc_block(arena_t *arena, size_t request, size_t alignment, bool *zero)
     void *block = NULL;
     check_alive(arena, NULL);
     if (request <= PTRDIFF_MAX - GRANULE && alignment <= PTRDIFF_MAX) {
-        want_t want = make_want(arena, request, alignment);
+        want_t want = want_of(arena, request, alignment);
         want.counts = true;
         block = take_any(arena, &want, &clean);
         if (block == NULL && !(arena->limit_bytes != 0 && request > arena->limit_bytes)) {
@@ -281,282 +229,6 @@ void alloc_reclaim(arena_t *arena)
     lock_release(&arena->lock);
     region_trim(arena, 0);
     stock_trim(0);
-}
-
-/* Why `block`, whose page-map entry is no block of this arena's, cannot be one. */
-static misuse_t why_not(const arena_t *arena, uint32_t entry)
-{
-    uint32_t kind = entry & 0xff;
-    if (entry == 0 || kind == KIND_FREE_ZERO || kind == KIND_BUSY) {
-        return MISUSE_FOREIGN;
-    }
-    if ((entry ^ kind) != arena->tag) {
-        return MISUSE_WRONG_ARENA;
-    }
-    return MISUSE_DOUBLE_FREE;
-}
-
-bool alloc_header_is_readable(const void *block)
-{
-    return (uintptr_t)block % GRANULE >= CHUNK_HEADER ||
-           pagemap_entry(before(block, CHUNK_HEADER)) == pagemap_entry(block);
-}
-
-/* A chunk's block in a region of the map, or in a buffer. */
-static misuse_t validate_chunk_locked(const arena_t *arena, const void *block, uint32_t entry)
-{
-    if (entry == 0) {
-        const region_t *region = region_by_bounds_locked(arena, block);
-        if (region == NULL) {
-            return MISUSE_FOREIGN;
-        }
-        if (distance(region->start, block) < 2 * CHUNK_HEADER) {
-            return MISUSE_INTERIOR;
-        }
-    } else if (!alloc_header_is_readable(block)) {
-        return MISUSE_INTERIOR;
-    }
-    return carve_validate(block);
-}
-
-static void forget_class_locked(arena_t *arena, unsigned class)
-{
-    if (arena->sliced && class <= SLAB_CLASSES) {
-        arena->granules->slab_class[class].chunk_bytes -= sizeclass_bytes[class];
-    }
-}
-
-/* The block's page-map entry; 0 if it lies in a buffer or in unaligned hook memory, even if that is part of
- * another arena's block. */
-static uint32_t entry_locked(const arena_t *arena, const void *block)
-{
-    uint32_t entry = arena->in_buffer ? 0 : pagemap_entry(block);
-    bool foreign = (entry ^ arena->tag) > 0xff && arena->source == ARENA_SOURCE_HOOKS;
-    return foreign && region_by_bounds_locked(arena, block) != NULL ? 0 : entry;
-}
-
-static misuse_t put_locked(arena_t *arena, void *block)
-{
-    uint32_t entry = entry_locked(arena, block);
-    uint32_t kind = entry ^ arena->tag;
-    names_forget_locked(arena, block);
-    if (kind <= SLAB_CLASSES) {
-        return slab_put_locked(arena, block);
-    }
-    if (kind != KIND_CHUNKS && entry != 0) {
-        return why_not(arena, entry);
-    }
-    if (arena->tiny != NULL && tiny_holds(arena, block)) {
-        return tiny_put_locked(arena, block);
-    }
-    misuse_t wrong = validate_chunk_locked(arena, block, entry);
-    if (wrong != MISUSE_NONE) {
-        return wrong;
-    }
-    unsigned class = chunk_class(chunk_of(block));
-    wrong = carve_put_locked(arena, chunk_of(block));
-    if (wrong == MISUSE_NONE) {
-        forget_class_locked(arena, class);
-    }
-    return wrong;
-}
-
-/*
- * The dirty bytes that free runs should be cut down to; SIZE_MAX: they may stay. Beyond a bound that adapts, half of
- * them go; and when clean granules were taken because no dirty run was long enough, as many dirty ones, so
- * that what is resident does not grow by what lies idle.
- */
-static size_t dirty_target(arena_t *arena)
-{
-    totals_t *totals = &arena->totals;
-    size_t allowed = arena->trim_threshold_bytes;
-    if (arena->purge_failed) {
-        return SIZE_MAX;
-    }
-    if (allowed == 0) {
-        allowed = max_size(DIRTY_MIN_BYTES, totals->peak_mapped_bytes / 16);
-        allowed =
-            max_size(allowed, arena->large_threshold > LARGE_MIN_BYTES ? 2 * arena->large_threshold : 0);
-        if (arena->sliced && arena->granules->clean_taken_bytes >= CLEAN_TAKEN_BYTES) {
-            size_t taken = min_size(arena->granules->clean_taken_bytes, totals->dirty_bytes);
-            arena->granules->clean_taken_bytes = 0;
-            return min_size(totals->dirty_bytes - taken, allowed);
-        }
-    }
-    return totals->dirty_bytes > allowed ? totals->dirty_bytes / 2 : SIZE_MAX;
-}
-
-void alloc_unlock(arena_t *arena)
-{
-    size_t target = dirty_target(arena);
-    lock_release(&arena->lock);
-    if (UNLIKELY(target != SIZE_MAX)) {
-        region_purge(arena, target);
-    }
-}
-
-/* By going over the heap: this is the end anyway. */
-void alloc_report(arena_t *arena, const void *block, misuse_t wrong)
-{
-    if (wrong == MISUSE_INTERIOR || wrong == MISUSE_BROKEN_HEADER) {
-        lock_acquire(&arena->lock);
-        wrong = survey_diagnose_locked(arena, block, wrong);
-        lock_release(&arena->lock);
-    }
-    if (wrong == MISUSE_FOREIGN) {
-        const arena_t *owner = arena_of(block);
-        wrong = owner != NULL && owner != arena ? MISUSE_WRONG_ARENA : wrong;
-    }
-    misuse(wrong, arena, block);
-}
-
-void alloc_free(arena_t *arena, void *block)
-{
-    misuse_t wrong;
-    if (pagemap_entry(block) == (arena->tag | KIND_LARGE)) {
-        wrong = large_free(arena, block);
-    } else {
-        lock_acquire(&arena->lock);
-        wrong = put_locked(arena, block);
-        alloc_unlock(arena);
-    }
-    if (UNLIKELY(wrong != MISUSE_NONE)) {
-        alloc_report(arena, block, wrong);
-    }
-}
-
-misuse_t alloc_drain(arena_t *arena, void **blocks, size_t count, void **culprit)
-{
-    misuse_t wrong = MISUSE_NONE;
-    lock_acquire(&arena->lock);
-    for (size_t i = 0; i < count; i++) {
-        misuse_t one = put_locked(arena, blocks[i]);
-        if (UNLIKELY(one != MISUSE_NONE && wrong == MISUSE_NONE)) {
-            wrong = one;
-            *culprit = blocks[i];
-        }
-    }
-    lock_release(&arena->lock);
-    return wrong;
-}
-
-void alloc_settle(arena_t *arena)
-{
-    lock_acquire(&arena->lock);
-    alloc_unlock(arena);
-}
-
-size_t alloc_usable_locked(arena_t *arena, const void *block, misuse_t *wrong)
-{
-    uint32_t entry = entry_locked(arena, block);
-    uint32_t kind = entry ^ arena->tag;
-    if (kind <= SLAB_CLASSES) {
-        *wrong = slab_validate_locked(arena, block);
-        return sizeclass_bytes[kind];
-    }
-    if (kind != KIND_CHUNKS && entry != 0) {
-        *wrong = why_not(arena, entry);
-        return 0;
-    }
-    if (arena->tiny != NULL && tiny_holds(arena, block)) {
-        return tiny_usable_locked(arena, block, wrong);
-    }
-    *wrong = validate_chunk_locked(arena, block, entry);
-    return *wrong == MISUSE_NONE ? carve_usable(block, chunk_header(chunk_of(block))) : 0;
-}
-
-size_t alloc_usable(arena_t *arena, const void *block)
-{
-    misuse_t wrong = MISUSE_NONE;
-    uint32_t kind = pagemap_entry(block) ^ arena->tag;
-    size_t usable;
-    if (kind == KIND_CHUNKS &&
-        is_cached(arena)) { /* the header of a block in use may be read without the lock */
-        wrong = alloc_header_is_readable(block) ? carve_validate(block) : MISUSE_INTERIOR;
-        usable = wrong == MISUSE_NONE ? carve_usable(block, chunk_header(chunk_of(block))) : 0;
-    } else if (kind <= SLAB_CLASSES && is_cached(arena)) {
-        usable = sizeclass_bytes[kind];
-        wrong =
-            (uintptr_t)block % GRANULE == slab_index(kind, block) * usable ? MISUSE_NONE : MISUSE_INTERIOR;
-    } else if (kind == KIND_LARGE) {
-        usable = large_usable(arena, block);
-        wrong = usable == 0 ? MISUSE_INTERIOR : MISUSE_NONE;
-    } else {
-        lock_acquire(&arena->lock);
-        usable = alloc_usable_locked(arena, block, &wrong);
-        lock_release(&arena->lock);
-    }
-    if (UNLIKELY(wrong != MISUSE_NONE)) {
-        alloc_report(arena, block, wrong);
-    }
-    return usable;
-}
-
-/* What serves a block that grew: no class, but a class's size, so that not every few bytes more are a step. */
-static want_t want_grown(const arena_t *arena, size_t request)
-{
-    want_t want = make_want(arena, request, arena->quantum);
-    if (want.class > SLAB_CLASSES) {
-        want.mark = (unsigned)(CHUNK_PLAIN + (want.chunk - CHUNK_HEADER - sizeclass_bytes[want.class]) / 8);
-        want.class = 0;
-    }
-    return want;
-}
-
-/* The block's usable size is known to the caller and differs from what `request` would get. */
-static void *resize_chunk(arena_t *arena, void *block, size_t request)
-{
-    if (alloc_class(arena, request) != 0 && !is_cached(arena)) {
-        return NULL; /* a slab block is what the request gets */
-    }
-    bool grows = request > carve_usable(block, chunk_header(chunk_of(block)));
-    want_t want = grows ? want_grown(arena, request) : make_want(arena, request, arena->quantum);
-    lock_acquire(&arena->lock);
-    forget_class_locked(arena, chunk_class(chunk_of(block)));
-    bool done = carve_resize_locked(arena, chunk_of(block), want.chunk, want.mark);
-    if (arena->sliced) {
-        unsigned class = chunk_class(chunk_of(block));
-        if (class <= SLAB_CLASSES) {
-            arena->granules->slab_class[class].chunk_bytes += sizeclass_bytes[class];
-        }
-    }
-    alloc_unlock(arena);
-    return done ? block : NULL;
-}
-
-void *alloc_roomy(arena_t *arena, size_t request)
-{
-    if (!is_cached(arena) || request <= SLAB_MAX || request > CLASS_MAX) {
-        return NULL;
-    }
-    want_t want = want_grown(arena, request);
-    size_t room = max_size(2 * want.chunk, GRANULE / 2);
-    chunk_t *chunk = NULL;
-    for (int attempt = 0; attempt < 2 && chunk == NULL; attempt++) {
-        if (attempt != 0 && !alloc_make_room(arena, room)) {
-            break;
-        }
-        lock_acquire(&arena->lock);
-        chunk = carve_take_roomy_locked(arena, want.chunk, room, want.mark);
-        arena->totals.allocations += chunk != NULL;
-        lock_release(&arena->lock);
-    }
-    return chunk == NULL ? NULL : chunk_block(chunk);
-}
-
-void *alloc_resize(arena_t *arena, void *block, size_t request, uint64_t *when)
-{
-    uint32_t kind = pagemap_entry(block) ^ arena->tag;
-    if (kind == KIND_LARGE) {
-        return request >= LARGE_MIN_BYTES / 2 ? large_realloc(arena, block, request, when) : NULL;
-    }
-    bool in_slab = kind <= SLAB_CLASSES || (arena->tiny != NULL && tiny_holds(arena, block));
-    return !in_slab && request <= PTRDIFF_MAX - GRANULE ? resize_chunk(arena, block, request) : NULL;
-}
-
-size_t alloc_good_size(const arena_t *arena, size_t request)
-{
-    return plain_usable(arena, request);
 }
 
 void *alloc_unwatched(arena_t *arena, size_t size)
@@ -602,7 +274,7 @@ static size_t fill_locked(arena_t *arena, unsigned class, void **out, size_t cou
         return slab_take_locked(arena, class, out,
                                 count); /* none: the arena grows rather than use chunks again */
     }
-    want_t want = make_want(arena, sizeclass_bytes[class], arena->quantum);
+    want_t want = want_of(arena, sizeclass_bytes[class], arena->quantum);
     size_t got = 0;
     bool zero;
     while (got < count && (out[got] = take_chunk_locked(arena, &want, &zero)) != NULL) {
@@ -625,26 +297,4 @@ void alloc_uncount(arena_t *arena)
     lock_acquire(&arena->lock);
     arena->totals.allocations--;
     lock_release(&arena->lock);
-}
-
-void alloc_tick(arena_t *arena)
-{
-    uint64_t now = os_now_ms();
-    stock_decay(now);
-    if (arena->purge_delay_ms == UINT32_MAX) {
-        return;
-    }
-    lock_acquire(&arena->lock);
-    bool due = now - arena->dirty_since_ms >= arena->purge_delay_ms;
-    size_t dirty = arena->totals.dirty_bytes;
-    arena->dirty_since_ms = due ? now : arena->dirty_since_ms;
-    if (due && arena->totals.wide_chunk_bytes != 0) {
-        carve_release_locked(arena);
-        dirty = arena->totals.dirty_bytes;
-    }
-    bool purge = due && dirty != 0 && !arena->purge_failed;
-    lock_release(&arena->lock);
-    if (purge) {
-        region_purge(arena, dirty / 4 < 4 * GRANULE ? 0 : dirty / 4); /* gone in a second or so */
-    }
 }

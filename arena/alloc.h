@@ -7,9 +7,7 @@
 
 #include "check.h"
 #include "heap.h"
-
-/* The size class of a request in this arena, or 0 if it gets a chunk or a large block of its own. */
-HIDDEN unsigned alloc_class(const arena_t *arena, size_t request);
+#include "sizeclass.h"
 
 /* A block of `request` bytes at a multiple of `alignment` (at least 8); NULL with errno ENOMEM. *zero: it
  * reads as zero. Counts an allocation. */
@@ -27,22 +25,11 @@ HIDDEN size_t alloc_usable_locked(arena_t *arena, const void *block, misuse_t *w
 /* Reports a misuse that was found under the mutex, with no lock held. What the header alone said is refined first. */
 HIDDEN _Noreturn void alloc_report(arena_t *arena, const void *block, misuse_t wrong);
 
-/* Makes the block `request` bytes without copying; where it then is, or NULL. *when: if it is an arena with
- * a log, the moment that counts as that of the change. */
-HIDDEN void *alloc_resize(arena_t *arena, void *block, size_t request, uint64_t *when);
-
-/* A block for one that grew out of its place, and will likely grow again: with free memory behind it, and not of
- * a size class, so that it goes home when freed and leaves that memory whole. NULL: there is no such place. */
-HIDDEN void *alloc_roomy(arena_t *arena, size_t request);
-
 /* arena_alloc and arena_free without a cache: NULL and dead arenas, ARENA_ZERO, errno. */
 HIDDEN void *alloc_public(arena_t *arena, size_t size);
 HIDDEN void *alloc_unwatched(arena_t *arena,
                              size_t size); /* in an arena that is not NULL; unseen by watch.h */
 HIDDEN void alloc_public_free(arena_t *arena, void *block);
-
-/* Usable bytes of what a request without a class gets. */
-HIDDEN size_t alloc_good_size(const arena_t *arena, size_t request);
 
 /* Up to `count` blocks of `class` without growing the arena. Not counted as allocations. *settle: set if alloc_settle
  * is to be called when no lock is held. */
@@ -69,8 +56,16 @@ HIDDEN void alloc_unlock(arena_t *arena);
 /* Called every now and then by threads that allocate: purges what has been free for a while. */
 HIDDEN void alloc_tick(arena_t *arena);
 
-/* Counts blocks that live in chunks towards slabs for their class. */
+/* Whether the class has slabs by now: enough of it lives in chunks. */
 HIDDEN bool alloc_wants_slab_locked(arena_t *arena, unsigned class);
+
+/* A chunk whose class byte is `mark` is given out, or taken back (`blocks` -1). */
+INLINE void alloc_count_chunk_locked(arena_t *arena, unsigned mark, int blocks)
+{
+    if (arena->sliced && mark <= SLAB_CLASSES) {
+        arena->granules->slab_class[mark].chunk_bytes += blocks * (ptrdiff_t)sizeclass_bytes[mark];
+    }
+}
 
 /* An allocation that the application never saw. */
 HIDDEN void alloc_uncount(arena_t *arena);

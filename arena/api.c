@@ -3,18 +3,15 @@
  * build without caches) defines.
  */
 #include "alloc.h"
-#include "large.h"
+#include "cachehook.h"
 #include "name.h"
+#include "resize.h"
 #include "sizeclass.h"
+#include "want.h"
 #include "watch.h"
 
 #include <errno.h>
 #include <string.h>
-
-static bool is_cached(const arena_t *arena)
-{
-    return atomic_load_explicit(&arena->cached, memory_order_relaxed);
-}
 
 void *arena_calloc(arena_t *arena, size_t count, size_t size)
 {
@@ -28,7 +25,7 @@ void *arena_calloc(arena_t *arena, size_t count, size_t size)
         return NULL;
     }
     bool zero = false;
-    bool cached = is_cached(arena) && bytes <= CLASS_MAX;
+    bool cached = cachehook_allowed(arena) && bytes <= CLASS_MAX;
     void *block = cached ? arena_alloc(arena, bytes) : alloc_block(arena, bytes, 8, &zero);
     if (block != NULL && !zero) {
         memset(block, 0, bytes);
@@ -40,7 +37,8 @@ void *arena_calloc(arena_t *arena, size_t count, size_t size)
 static void *move_block(arena_t *arena, void *block, size_t usable, size_t size, uint64_t *when)
 {
     bool watched = UNLIKELY(watch_each_call(arena));
-    void *moved = size > usable ? alloc_roomy(arena, size) : NULL; /* none if it is watched: no caches then */
+    void *moved =
+        size > usable ? resize_roomy(arena, size) : NULL; /* none if it is watched: no caches then */
     if (moved == NULL) {
         moved = watched ? alloc_unwatched(arena, size) : arena_alloc(arena, size);
     }
@@ -77,7 +75,7 @@ static void *resize(arena_t *arena, void *block, size_t usable, size_t size, uin
         *when = log_now(); /* before another thread can get what is cut off */
         watch_shrink(arena, block, size, usable);
     }
-    void *resized = alloc_resize(arena, block, size, when);
+    void *resized = resize_in_place(arena, block, size, when);
     if (resized == NULL) {
         resized = move_block(arena, block, usable, size, when);
     }
@@ -115,10 +113,9 @@ void *arena_aligned_alloc(arena_t *arena, size_t alignment, size_t size)
     if (alignment <= 8 || (alignment <= arena->quantum && size <= PTRDIFF_MAX)) {
         return arena_alloc(arena, max_size(size, min_size(alignment, 16)));
     }
-    size_t rounded = align_up(max_size(size, 1), alignment);
-    if (is_cached(arena) && alignment <= SLAB_MAX && rounded <= SLAB_MAX && size <= rounded &&
-        sizeclass_bytes[sizeclass_of(rounded)] % alignment == 0) {
-        void *block = arena_alloc(arena, rounded); /* aligned if a slab backs it */
+    unsigned class = cachehook_allowed(arena) ? sizeclass_of_aligned(size, alignment) : 0;
+    if (class != 0) {
+        void *block = arena_alloc(arena, sizeclass_bytes[class]); /* aligned if a slab backs it */
         if (block == NULL || is_aligned(block, alignment)) {
             return block;
         }
@@ -161,11 +158,11 @@ size_t arena_good_size(arena_t *arena, size_t size)
         errno = ENOMEM;
         return 0;
     }
-    unsigned class = alloc_class(arena, size);
+    unsigned class = want_class(arena, size);
     if (class != 0) {
         return sizeclass_bytes[class];
     }
-    return alloc_good_size(arena, size);
+    return want_good_size(arena, size);
 }
 
 size_t arena_alloc_batch(arena_t *arena, size_t size, size_t count, void **out)

@@ -14,6 +14,12 @@ typedef struct {
     uint64_t allocations;   /* that threads made from their caches */
 } cache_totals_t;
 
+/* Caches may be taken away at any time; who takes them holds each cache's mutex after this became false. */
+INLINE bool cachehook_allowed(const arena_t *arena)
+{
+    return atomic_load_explicit(&arena->cached, memory_order_relaxed);
+}
+
 /*
  * Stops every cache of the arena: registry lock, each cache's mutex, its thread out of the fast paths,
  * its piece closed. Between the two calls the caller alone sees them. Takes the arena's mutex for a moment.

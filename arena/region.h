@@ -26,6 +26,12 @@ HIDDEN void region_keep(arena_t *arena, arena_source_t source, void *start, size
 /* The region of a buffer or of unaligned hook memory that holds `address`, or NULL. Caller holds the mutex. */
 HIDDEN region_t *region_by_bounds_locked(const arena_t *arena, const void *address);
 
+/* Puts a region into its place in the arena's list, by address. Caller holds both locks. */
+HIDDEN void region_link(arena_t *arena, region_t *region);
+
+/* Gives a region's descriptor up; NULL: none. Caller holds grow, under which descriptors come and go. */
+HIDDEN void region_free(arena_t *arena, region_t *region);
+
 /* Registers a buffer as the arena's only region. */
 HIDDEN void region_add_buffer(arena_t *arena, char *start, size_t bytes);
 

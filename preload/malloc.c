@@ -159,13 +159,10 @@ static void *alloc_aligned(size_t alignment, size_t request)
     if (alignment <= LEAST) {
         return malloc(request);
     }
-    size_t rounded = align_up(max_size(request, 1), alignment);
-    if (request <= SLAB_MAX && rounded <= SLAB_MAX && alignment <= SLAB_MAX) {
-        unsigned class = sizeclass_small[rounded];
+    unsigned class = sizeclass_of_aligned(request, alignment);
+    if (class != 0) {
         bool in_slabs = (table_home()->graduated >> class & 1) != 0;
-        void *block = in_slabs && align_down(sizeclass_bytes[class], alignment) == sizeclass_bytes[class]
-                          ? malloc(rounded)
-                          : NULL;
+        void *block = in_slabs ? malloc(sizeclass_bytes[class]) : NULL;
         if (block != NULL && is_aligned(block, alignment)) {
             return block;
         }

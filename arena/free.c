@@ -1,0 +1,239 @@
+/*
+ * free.c: blocks come back: which layer has one, what is wrong with it, and when the arena gives memory back
+ * because of it. The other half of alloc.h.
+ */
+#include "alloc.h"
+#include "cachehook.h"
+#include "carve.h"
+#include "large.h"
+#include "name.h"
+#include "os.h"
+#include "region.h"
+#include "slab.h"
+#include "stock.h"
+#include "survey.h"
+#include "tiny.h"
+
+/* Why `block`, whose page-map entry is no block of this arena's, cannot be one. */
+static misuse_t why_not(const arena_t *arena, uint32_t entry)
+{
+    uint32_t kind = entry & 0xff;
+    if (entry == 0 || kind == KIND_FREE_ZERO || kind == KIND_BUSY) {
+        return MISUSE_FOREIGN;
+    }
+    if ((entry ^ kind) != arena->tag) {
+        return MISUSE_WRONG_ARENA;
+    }
+    return MISUSE_DOUBLE_FREE;
+}
+
+bool alloc_header_is_readable(const void *block)
+{
+    return (uintptr_t)block % GRANULE >= CHUNK_HEADER ||
+           pagemap_entry(before(block, CHUNK_HEADER)) == pagemap_entry(block);
+}
+
+/* A chunk's block in a region of the map, or in a buffer. */
+static misuse_t validate_chunk_locked(const arena_t *arena, const void *block, uint32_t entry)
+{
+    if (entry == 0) {
+        const region_t *region = region_by_bounds_locked(arena, block);
+        if (region == NULL) {
+            return MISUSE_FOREIGN;
+        }
+        if (distance(region->start, block) < 2 * CHUNK_HEADER) {
+            return MISUSE_INTERIOR;
+        }
+    } else if (!alloc_header_is_readable(block)) {
+        return MISUSE_INTERIOR;
+    }
+    return carve_validate(block);
+}
+
+/* The block's page-map entry; 0 if it lies in a buffer or in unaligned hook memory, even if that is part of
+ * another arena's block. */
+static uint32_t entry_locked(const arena_t *arena, const void *block)
+{
+    uint32_t entry = arena->in_buffer ? 0 : pagemap_entry(block);
+    bool foreign = (entry ^ arena->tag) > 0xff && arena->source == ARENA_SOURCE_HOOKS;
+    return foreign && region_by_bounds_locked(arena, block) != NULL ? 0 : entry;
+}
+
+static misuse_t put_locked(arena_t *arena, void *block)
+{
+    uint32_t entry = entry_locked(arena, block);
+    uint32_t kind = entry ^ arena->tag;
+    names_forget_locked(arena, block);
+    if (kind <= SLAB_CLASSES) {
+        return slab_put_locked(arena, block);
+    }
+    if (kind != KIND_CHUNKS && entry != 0) {
+        return why_not(arena, entry);
+    }
+    if (arena->tiny != NULL && tiny_holds(arena, block)) {
+        return tiny_put_locked(arena, block);
+    }
+    misuse_t wrong = validate_chunk_locked(arena, block, entry);
+    if (wrong != MISUSE_NONE) {
+        return wrong;
+    }
+    unsigned class = chunk_class(chunk_of(block));
+    wrong = carve_put_locked(arena, chunk_of(block));
+    if (wrong == MISUSE_NONE) {
+        alloc_count_chunk_locked(arena, class, -1);
+    }
+    return wrong;
+}
+
+/*
+ * The dirty bytes that free runs should be cut down to; SIZE_MAX: they may stay. Beyond a bound that adapts, half of
+ * them go; and when clean granules were taken because no dirty run was long enough, as many dirty ones, so
+ * that what is resident does not grow by what lies idle.
+ */
+static size_t dirty_target(arena_t *arena)
+{
+    totals_t *totals = &arena->totals;
+    size_t allowed = arena->trim_threshold_bytes;
+    if (arena->purge_failed) {
+        return SIZE_MAX;
+    }
+    if (allowed == 0) {
+        allowed = max_size(DIRTY_MIN_BYTES, totals->peak_mapped_bytes / 16);
+        allowed =
+            max_size(allowed, arena->large_threshold > LARGE_MIN_BYTES ? 2 * arena->large_threshold : 0);
+        if (arena->sliced && arena->granules->clean_taken_bytes >= CLEAN_TAKEN_BYTES) {
+            size_t taken = min_size(arena->granules->clean_taken_bytes, totals->dirty_bytes);
+            arena->granules->clean_taken_bytes = 0;
+            return min_size(totals->dirty_bytes - taken, allowed);
+        }
+    }
+    return totals->dirty_bytes > allowed ? totals->dirty_bytes / 2 : SIZE_MAX;
+}
+
+void alloc_unlock(arena_t *arena)
+{
+    size_t target = dirty_target(arena);
+    lock_release(&arena->lock);
+    if (UNLIKELY(target != SIZE_MAX)) {
+        region_purge(arena, target);
+    }
+}
+
+/* By going over the heap: this is the end anyway. */
+void alloc_report(arena_t *arena, const void *block, misuse_t wrong)
+{
+    if (wrong == MISUSE_INTERIOR || wrong == MISUSE_BROKEN_HEADER) {
+        lock_acquire(&arena->lock);
+        wrong = survey_diagnose_locked(arena, block, wrong);
+        lock_release(&arena->lock);
+    }
+    if (wrong == MISUSE_FOREIGN) {
+        const arena_t *owner = arena_of(block);
+        wrong = owner != NULL && owner != arena ? MISUSE_WRONG_ARENA : wrong;
+    }
+    misuse(wrong, arena, block);
+}
+
+void alloc_free(arena_t *arena, void *block)
+{
+    misuse_t wrong;
+    if (pagemap_entry(block) == (arena->tag | KIND_LARGE)) {
+        wrong = large_free(arena, block);
+    } else {
+        lock_acquire(&arena->lock);
+        wrong = put_locked(arena, block);
+        alloc_unlock(arena);
+    }
+    if (UNLIKELY(wrong != MISUSE_NONE)) {
+        alloc_report(arena, block, wrong);
+    }
+}
+
+misuse_t alloc_drain(arena_t *arena, void **blocks, size_t count, void **culprit)
+{
+    misuse_t wrong = MISUSE_NONE;
+    lock_acquire(&arena->lock);
+    for (size_t i = 0; i < count; i++) {
+        misuse_t one = put_locked(arena, blocks[i]);
+        if (UNLIKELY(one != MISUSE_NONE && wrong == MISUSE_NONE)) {
+            wrong = one;
+            *culprit = blocks[i];
+        }
+    }
+    lock_release(&arena->lock);
+    return wrong;
+}
+
+void alloc_settle(arena_t *arena)
+{
+    lock_acquire(&arena->lock);
+    alloc_unlock(arena);
+}
+
+size_t alloc_usable_locked(arena_t *arena, const void *block, misuse_t *wrong)
+{
+    uint32_t entry = entry_locked(arena, block);
+    uint32_t kind = entry ^ arena->tag;
+    if (kind <= SLAB_CLASSES) {
+        *wrong = slab_validate_locked(arena, block);
+        return sizeclass_bytes[kind];
+    }
+    if (kind != KIND_CHUNKS && entry != 0) {
+        *wrong = why_not(arena, entry);
+        return 0;
+    }
+    if (arena->tiny != NULL && tiny_holds(arena, block)) {
+        return tiny_usable_locked(arena, block, wrong);
+    }
+    *wrong = validate_chunk_locked(arena, block, entry);
+    return *wrong == MISUSE_NONE ? carve_usable(block, chunk_header(chunk_of(block))) : 0;
+}
+
+size_t alloc_usable(arena_t *arena, const void *block)
+{
+    misuse_t wrong = MISUSE_NONE;
+    uint32_t kind = pagemap_entry(block) ^ arena->tag;
+    size_t usable;
+    if (kind == KIND_CHUNKS &&
+        cachehook_allowed(arena)) { /* the header of a block in use may be read without the lock */
+        wrong = alloc_header_is_readable(block) ? carve_validate(block) : MISUSE_INTERIOR;
+        usable = wrong == MISUSE_NONE ? carve_usable(block, chunk_header(chunk_of(block))) : 0;
+    } else if (kind <= SLAB_CLASSES && cachehook_allowed(arena)) {
+        usable = sizeclass_bytes[kind];
+        wrong =
+            (uintptr_t)block % GRANULE == slab_index(kind, block) * usable ? MISUSE_NONE : MISUSE_INTERIOR;
+    } else if (kind == KIND_LARGE) {
+        usable = large_usable(arena, block);
+        wrong = usable == 0 ? MISUSE_INTERIOR : MISUSE_NONE;
+    } else {
+        lock_acquire(&arena->lock);
+        usable = alloc_usable_locked(arena, block, &wrong);
+        lock_release(&arena->lock);
+    }
+    if (UNLIKELY(wrong != MISUSE_NONE)) {
+        alloc_report(arena, block, wrong);
+    }
+    return usable;
+}
+
+void alloc_tick(arena_t *arena)
+{
+    uint64_t now = os_now_ms();
+    stock_decay(now);
+    if (arena->purge_delay_ms == UINT32_MAX) {
+        return;
+    }
+    lock_acquire(&arena->lock);
+    bool due = now - arena->dirty_since_ms >= arena->purge_delay_ms;
+    size_t dirty = arena->totals.dirty_bytes;
+    arena->dirty_since_ms = due ? now : arena->dirty_since_ms;
+    if (due && arena->totals.wide_chunk_bytes != 0) {
+        carve_release_locked(arena);
+        dirty = arena->totals.dirty_bytes;
+    }
+    bool purge = due && dirty != 0 && !arena->purge_failed;
+    lock_release(&arena->lock);
+    if (purge) {
+        region_purge(arena, dirty / 4 < 4 * GRANULE ? 0 : dirty / 4); /* gone in a second or so */
+    }
+}

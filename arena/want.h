@@ -1,0 +1,30 @@
+/*
+ * want.h: what serves a request: its size class, if it has one, and the chunk that it gets where no slab serves it.
+ * Looks at the arena's options and nothing else of it; takes no lock.
+ */
+#ifndef ARENA_WANT_H
+#define ARENA_WANT_H
+
+#include "heap.h"
+
+/* What one allocation is after. */
+typedef struct {
+    size_t request, alignment;
+    size_t chunk;         /* bytes of the chunk that serves it */
+    unsigned class, mark; /* mark: the class byte of that chunk */
+    bool counts;          /* as an allocation of the application */
+} want_t;
+
+/* The size class of a request in this arena, or 0 if it gets a chunk or a large block of its own. */
+HIDDEN unsigned want_class(const arena_t *arena, size_t request);
+
+/* What a request without a class is usable for. From LARGE_MIN_BYTES on that is what a large block would have,
+ * whatever serves it, because the threshold moves. */
+HIDDEN size_t want_good_size(const arena_t *arena, size_t request);
+
+HIDDEN want_t want_of(const arena_t *arena, size_t request, size_t alignment);
+
+/* What serves a block that grew: no class, but a class's size, so that not every few bytes more are a step. */
+HIDDEN want_t want_grown(const arena_t *arena, size_t request);
+
+#endif
