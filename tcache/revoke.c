@@ -12,6 +12,7 @@
 #include "../arena/registry.h"
 #include "../arena/survey.h"
 #include "depot.h"
+#include "piece.h"
 #include "threads.h"
 
 #include <string.h>
@@ -77,7 +78,7 @@ static void end_stop(arena_t *arena)
             is_own(cache) || (cache->stopped && reach_works && wait_until_idle(cache->thread->thread));
         if (cache->stopped) {
             lock_acquire(&arena->lock);
-            cache_close_piece_locked(cache);
+            piece_close_locked(cache);
             lock_release(&arena->lock);
         }
     }
@@ -222,7 +223,7 @@ static misuse_t drain_own(arena_t *arena, void **culprit)
             lock_acquire(&cache->lock);
             wrong = cache_drain(cache, culprit);
             lock_acquire(&arena->lock);
-            cache_close_piece_locked(cache);
+            piece_close_locked(cache);
             lock_release(&arena->lock);
             lock_release(&cache->lock);
         }
@@ -343,7 +344,7 @@ static void abandon(arena_t *arena, cache_t *cache)
     memcpy(cache->carve_noted, cache->carve_left, sizeof cache->carve_noted);
     cache->piece = open ? piece : NULL;
     cache->piece_bytes = open ? chunk_size(piece) : 0;
-    cache_close_piece_locked(cache);
+    piece_close_locked(cache);
     survey_recount_locked(arena);
     lock_release(&arena->lock);
 }

@@ -169,7 +169,6 @@ HIDDEN void cache_free_home(cache_t *cache, void *block);
 HIDDEN size_t cache_held_bytes(const cache_t *cache);
 
 /* The cache's mutex is held, and it is the caller's own or stopped. */
-HIDDEN void cache_close_piece_locked(cache_t *cache); /* and the arena's mutex */
 HIDDEN misuse_t cache_drain(cache_t *cache, void **culprit);
 HIDDEN void cache_discard(cache_t *cache);
 HIDDEN void cache_free_spares(cache_t *cache);

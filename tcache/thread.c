@@ -8,6 +8,7 @@
 #include "../arena/os.h"
 #include "../arena/registry.h"
 #include "depot.h"
+#include "piece.h"
 #include "tcache.h"
 #include "threads.h"
 
@@ -145,7 +146,7 @@ static void give_up_cache_locked(cache_t *cache)
     lock_acquire(&cache->lock);
     threads_evict(cache);
     lock_acquire(&arena->lock);
-    cache_close_piece_locked(cache);
+    piece_close_locked(cache);
     arena->totals.allocations += cache_allocations(cache);
     lock_release(&arena->lock);
     misuse_t wrong = cache_drain(cache, &culprit);

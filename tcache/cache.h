@@ -1,0 +1,100 @@
+/*
+ * cache.h: what the slow paths of a cache share: empty magazines to spare, its own stack of full ones, blocks that
+ * go home, and how a slow path begins and ends. cache_refill.c and overflow.c are what allocations and frees do with it,
+ * tick.c what is done now and then.
+ */
+#ifndef ARENA_CACHE_H
+#define ARENA_CACHE_H
+
+#include "../arena/cachehook.h"
+#include "../arena/meta.h"
+#include "tcache.h"
+
+enum { SPARES = 32 };
+
+INLINE void cache_note_used(cache_t *cache, unsigned class)
+{
+    cache->used[class / 64] |= (uint64_t)1 << (class % 64);
+}
+
+INLINE magazine_t *cache_take_spare(cache_t *cache)
+{
+    magazine_t *magazine = cache->spare;
+    if (magazine == NULL) {
+        return meta_alloc(sizeof *magazine);
+    }
+    cache->spare = magazine_next(magazine);
+    cache->spare_count--;
+    return magazine;
+}
+
+INLINE void cache_put_spare(cache_t *cache, magazine_t *magazine)
+{
+    if (cache->spare_count >= SPARES) {
+        meta_free(magazine);
+        return;
+    }
+    magazine_set_next(magazine, cache->spare);
+    cache->spare = magazine;
+    cache->spare_count++;
+}
+
+INLINE void cache_load(cache_t *cache, unsigned class, magazine_t *full)
+{
+    if (cache->top[class] != magazine_top_of_dummy()) {
+        cache_put_spare(cache, magazine_of(cache->top[class]));
+    }
+    cache->top[class] = magazine_load_full(full, class);
+    cache_note_used(cache, class);
+}
+
+/* Puts the next of its own full magazines in place of the loaded one, which is empty. */
+INLINE bool cache_load_own(cache_t *cache, unsigned class)
+{
+    magazine_t *magazine = cache->full[class];
+    if (magazine == NULL) {
+        return false;
+    }
+    cache->full[class] = magazine_next(magazine);
+    cache->full_count[class]--;
+    cache->full_least[class] = (uint16_t)min_size(cache->full_least[class], cache->full_count[class]);
+    cache->full_bytes -= magazine_bytes(class);
+    cache_load(cache, class, magazine);
+    return true;
+}
+
+/* Off the fast path; the next miss does the tick's work. */
+INLINE void cache_count_allocation(cache_t *cache)
+{
+    if (--cache->until_tick == 0) {
+        cache->until_tick = TICK_ALLOCATIONS;
+        cache->ticks++;
+        cache->tick_due = true;
+    }
+}
+
+/*
+ * A class above SLAB_MAX has to earn its magazine: a few large blocks more or less in one are much memory, and few
+ * programs use many of them.
+ */
+INLINE bool cache_is_worth_a_magazine(const cache_t *cache, unsigned class)
+{
+    return class <= SLAB_CLASSES || cache->earned[class] >= EARN_FREES;
+}
+
+/* The owner's slow paths: out of busy, into the mutex, which a revoker may hold for a while. */
+HIDDEN void cache_begin_slow(cache_t *cache);
+
+/* Ends a slow path: what draining found is reported, and what must wait for a moment without locks is done. */
+HIDDEN void cache_end_slow(cache_t *cache, bool settle);
+
+/* Sends blocks home; a misuse that this finds is kept for when no lock is held. */
+HIDDEN void cache_send_home(cache_t *cache, void **blocks, size_t count);
+
+/* Empties the loaded magazine into the arena. */
+HIDDEN void cache_empty_loaded(cache_t *cache, unsigned class);
+
+/* Fills the loaded, empty magazine from the arena without growing it; returns one block, or NULL. */
+HIDDEN void *cache_refill(cache_t *cache, unsigned class);
+
+#endif

@@ -1,0 +1,154 @@
+/*
+ * overflow.c: a free that its loaded magazine has no room for, or that the fast path knows nothing about: the
+ * cache's own stack of full magazines, then the arena's depot, then the arena. Under the cache's mutex.
+ */
+#include "../arena/alloc.h"
+#include "../arena/carve.h"
+#include "../arena/name.h"
+#include "cache.h"
+#include "depot.h"
+
+/* Whether its own stack may hold one more full magazine of the class. */
+static bool keeps_full(const cache_t *cache, unsigned class)
+{
+    size_t bytes = magazine_bytes(class);
+    return (cache->full_count[class] + 1) * bytes <= STACK_HELD_BYTES &&
+           cache->full_bytes + bytes <= CACHE_HELD_BYTES;
+}
+
+/* The loaded, full magazine goes to its own stack, and `fresh` takes its place. */
+static void keep_full(cache_t *cache, unsigned class, magazine_t *fresh)
+{
+    magazine_t *magazine = magazine_of(cache->top[class]);
+    magazine_set_next(magazine, cache->full[class]);
+    cache->full[class] = magazine;
+    cache->full_count[class]++;
+    cache->full_bytes += magazine_bytes(class);
+    cache->top[class] = magazine_make_empty(fresh, class);
+}
+
+/* The arena's depot, made if need be; another thread may be faster. */
+static depot_t *depot_for(arena_t *arena)
+{
+    depot_t *there = depot_of(arena);
+    depot_t *fresh = there == NULL ? depot_create() : NULL;
+    if (fresh == NULL) {
+        return there;
+    }
+    if (atomic_compare_exchange_strong_explicit(&arena->depot, &there, fresh, memory_order_acq_rel,
+                                                memory_order_acquire)) {
+        return fresh;
+    }
+    meta_free(fresh);
+    return there;
+}
+
+/* Makes room where the magazine is full (or the dummy): keeps it, deposits it, or empties it: true. */
+static bool make_room(cache_t *cache, unsigned class)
+{
+    if (!cache_is_worth_a_magazine(cache, class) && cache->top[class] == magazine_top_of_dummy()) {
+        cache->earned[class]++;
+        return false;
+    }
+    magazine_t *fresh = cache_take_spare(cache);
+    bool dummy = cache->top[class] == magazine_top_of_dummy();
+    bool keep = !dummy && keeps_full(cache, class);
+    depot_t *depot = fresh == NULL || dummy || keep ? NULL : depot_for(cache->arena);
+    if (fresh != NULL && keep) {
+        keep_full(cache, class, fresh);
+    } else if (fresh != NULL &&
+               (dummy || (depot != NULL && depot_put(depot, class, magazine_of(cache->top[class]))))) {
+        cache->top[class] = magazine_make_empty(fresh, class);
+        cache_note_used(cache, class);
+    } else if (!dummy) {
+        if (fresh != NULL) {
+            cache_put_spare(cache, fresh);
+        }
+        cache_empty_loaded(cache, class);
+        return true;
+    }
+    return false;
+}
+
+/* The cache's mutex is not held. */
+static void free_slow(cache_t *cache, unsigned class, void *block)
+{
+    arena_t *arena = cache->arena;
+    bool drained = false;
+    lock_acquire(&cache->lock);
+    if (*cache->top[class] == block) {
+        cache->wrong = MISUSE_DOUBLE_FREE;
+        cache->culprit = block;
+    } else if (cachehook_allowed(arena) && magazine_top_is_full(cache->top[class])) {
+        drained = make_room(cache, class);
+    }
+    void **top = cache->top[class];
+    bool room = cachehook_allowed(arena) && !magazine_top_is_full(top) && cache->wrong == MISUSE_NONE;
+    if (room) {
+        top[1] = block;
+        cache->top[class] = top + 1;
+    }
+    cache_end_slow(cache, drained);
+    if (!room) {
+        alloc_public_free(arena,
+                          block); /* no memory for a magazine, not worth one, or caches were taken away */
+    }
+}
+
+/* Still inside, as cache_alloc_empty. */
+void cache_free_full(cache_t *cache, unsigned class, void *block)
+{
+    if (cache->spare != NULL && cache->top[class] != magazine_top_of_dummy() && keeps_full(cache, class)) {
+        keep_full(cache, class, cache_take_spare(cache));
+        *++cache->top[class] = block;
+        cache_leave(&thread_self);
+        return;
+    }
+    cache_leave(&thread_self);
+    free_slow(cache, class, block);
+}
+
+/* Old chunks of a class that has slabs merge again. */
+void cache_free_home(cache_t *cache, void *block)
+{
+    cache_begin_slow(cache);
+    cache_send_home(cache, &block, 1);
+    cache_end_slow(cache, false);
+}
+
+/* The class under which a cache may hold the block, or 0: it is large, plain, or no block at all. The mutex
+ * buys a look at the slab's bitmap: a block that has gone home already is found out here. A name goes. */
+static unsigned cacheable_class(arena_t *arena, const void *block)
+{
+    misuse_t wrong = MISUSE_NONE;
+    uint32_t kind = pagemap_entry(block) ^ arena->tag;
+    if (kind > SLAB_CLASSES && kind != KIND_CHUNKS) {
+        return 0;
+    }
+    if (kind == KIND_CHUNKS && is_aligned(block, 8) && alloc_header_is_readable(block) &&
+        chunk_is_plain(chunk_class(chunk_of(block)))) {
+        return 0;
+    }
+    lock_acquire(&arena->lock);
+    alloc_usable_locked(arena, block, &wrong);
+    if (wrong == MISUSE_NONE) {
+        names_forget_locked(arena, block);
+    }
+    lock_release(&arena->lock);
+    unsigned class = kind <= SLAB_CLASSES || wrong != MISUSE_NONE ? kind : chunk_class(chunk_of(block));
+    return wrong == MISUSE_NONE && class <= CLASSES ? class : 0;
+}
+
+/* Everything that the fast path does not: no cache yet, no class, a large block, a mistake. */
+void cache_free_other(arena_t *arena, void *block)
+{
+    cache_leave(&thread_self);
+    bool plain = arena == NULL || block == NULL || !cachehook_allowed(arena);
+    unsigned class = plain ? 0 : cacheable_class(arena, block);
+    cache_t *cache = class == 0 ? NULL : thread_cache(arena);
+    if (cache == NULL) {
+        alloc_public_free(arena, block);
+        return;
+    }
+    free_slow(cache, class, block);
+}

@@ -1,0 +1,70 @@
+/* piece.c: see piece.h. */
+#include "piece.h"
+
+#include "../arena/alloc.h"
+#include "../arena/carve.h"
+
+static void count_locked(cache_t *cache)
+{
+    arena_t *arena = cache->arena;
+    for (unsigned class = 1; class <= SLAB_CLASSES; class ++) {
+        size_t bytes = cache->carve_noted[class] - (size_t)cache->carve_left[class];
+        if (bytes != 0) {
+            size_t count = bytes / sizeclass_chunk[class];
+            size_t usable = count * sizeclass_bytes[class];
+            arena->totals.chunk_blocks += count;
+            arena->totals.chunk_usable += usable;
+            arena->granules->slab_class[class].chunk_bytes += (ptrdiff_t)usable;
+            cache->carve_noted[class] = cache->carve_left[class];
+        }
+    }
+}
+
+static void close_locked(cache_t *cache)
+{
+    if (cache->piece_bytes != 0) {
+        chunk_set(cache->piece, CHUNK_PIECE, cache->piece_bytes, CHUNK_INUSE | CHUNK_PREV_INUSE);
+        carve_put_locked(cache->arena, cache->piece);
+    }
+    cache->piece = NULL;
+    cache->piece_bytes = 0;
+    if (cache->arena->deferred != NULL) {
+        carve_put_deferred_locked(cache->arena);
+    }
+}
+
+void piece_close_locked(cache_t *cache)
+{
+    count_locked(cache);
+    close_locked(cache);
+}
+
+void piece_open(cache_t *cache, unsigned class)
+{
+    arena_t *arena = cache->arena;
+    bool zero;
+    size_t bytes = cache->next_piece_bytes;
+    lock_acquire(&arena->lock);
+    close_locked(cache);
+    bool young = cache->carve_left[class] >= sizeclass_chunk[class] && !alloc_wants_slab_locked(arena, class);
+    if (young) {
+        chunk_t *chunk = carve_take_locked(arena, bytes, CHUNK_PIECE, &zero);
+        if (chunk == NULL && carve_grow_locked(arena, bytes)) {
+            chunk = carve_take_locked(arena, bytes, CHUNK_PIECE, &zero);
+        }
+        if (chunk != NULL) {
+            cache->piece = chunk;
+            cache->piece_bytes = chunk_size(chunk);
+            chunk_set(chunk, CHUNK_PIECE, cache->piece_bytes, CHUNK_INUSE | CHUNK_PREV_INUSE | CHUNK_OPEN);
+            cache->next_piece_bytes = min_size(2 * bytes, PIECE_MAX_BYTES);
+        }
+    }
+    lock_release(&arena->lock);
+}
+
+void piece_count(cache_t *cache)
+{
+    lock_acquire(&cache->arena->lock);
+    count_locked(cache);
+    lock_release(&cache->arena->lock);
+}

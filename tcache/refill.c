@@ -1,0 +1,127 @@
+/*
+ * refill.c: an allocation that its loaded magazine does not serve: the cache's own full magazines, then the arena's
+ * depot, a piece, and the arena. Under the cache's mutex, but for what the first function does; the arena grows only
+ * when that is released again, because a user's hooks may use other arenas.
+ */
+#include "../arena/alloc.h"
+#include "cache.h"
+#include "depot.h"
+#include "piece.h"
+
+enum { FILL_FIRST = 4 };
+
+/*
+ * Still inside: the next of its own full magazines, or a young block. Whoever is inside has the cache to
+ * itself, as whoever holds the mutex has; so an exchange with its own stack takes no lock.
+ */
+void *cache_alloc_empty(cache_t *cache, size_t class, size_t request)
+{
+    void *block = NULL;
+    if (cache->full[class] != NULL && cache->spare_count < SPARES) {
+        cache_load_own(cache, (unsigned)class);
+        block = *cache->top[class]--;
+    } else if (class <= SLAB_CLASSES) {
+        block = piece_carve(cache, class);
+    }
+    if (UNLIKELY(block == NULL)) {
+        return cache_alloc_miss(cache->arena, request);
+    }
+    cache_count_allocation(cache);
+    cache_leave(&thread_self);
+    return block;
+}
+
+void *cache_refill(cache_t *cache, unsigned class)
+{
+    void **top = cache->top[class];
+    if (top == magazine_top_of_dummy() && !cache_is_worth_a_magazine(cache, class)) {
+        void *block;
+        return alloc_fill(cache->arena, class, &block, 1, &cache->settle_due) == 1 ? block : NULL;
+    }
+    if (top == magazine_top_of_dummy()) {
+        magazine_t *magazine = cache_take_spare(cache);
+        if (magazine == NULL) {
+            return NULL;
+        }
+        top = magazine_make_empty(magazine, class);
+        cache->top[class] = top;
+        cache_note_used(cache, class);
+    }
+    unsigned capacity = magazine_capacity(class);
+    size_t want = min_size(max_size(cache->fill[class], FILL_FIRST), capacity);
+    size_t got = alloc_fill(cache->arena, class, top + 1, want, &cache->settle_due);
+    if (got == 0) {
+        return NULL;
+    }
+    cache->fill[class] = (uint8_t)min_size(2 * want, capacity);
+    if (pagemap_entry(top[got]) == (cache->tag | class)) {
+        cache->graduated |= (uint64_t)1 << class;
+    }
+    for (size_t i = 0; i < got / 2; i++) { /* the lowest address comes out first */
+        void *swapped = top[1 + i];
+        top[1 + i] = top[got - i];
+        top[got - i] = swapped;
+    }
+    cache->top[class] = top + got - 1;
+    return top[got];
+}
+
+/* Its own, or one of the depot. */
+static bool load_full(cache_t *cache, unsigned class)
+{
+    depot_t *depot = depot_of(cache->arena);
+    if (cache_load_own(cache, class)) {
+        return true;
+    }
+    magazine_t *magazine = depot == NULL ? NULL : depot_take(depot, class);
+    if (magazine != NULL) {
+        cache_load(cache, class, magazine);
+    }
+    return magazine != NULL;
+}
+
+static void *alloc_slow(cache_t *cache, unsigned class)
+{
+    void *block = *cache->top[class]; /* the miss may have been of the table only */
+    if (block == NULL && load_full(cache, class)) {
+        block = *cache->top[class];
+    }
+    if (block != NULL) {
+        cache->top[class]--;
+        return block;
+    }
+    if (class <= SLAB_CLASSES && cache->carve_left[class] >= sizeclass_chunk[class]) {
+        piece_open(cache, class);
+        block = piece_carve(cache, class);
+    } else if (class <= SLAB_CLASSES && cache->carve_noted[class] != cache->carve_left[class]) {
+        piece_count(cache); /* so that the arena knows that it is time for slabs */
+    }
+    return block != NULL ? block : cache_refill(cache, class);
+}
+
+void *cache_alloc_miss(arena_t *arena, size_t size)
+{
+    cache_leave(&thread_self);
+    cache_t *cache = arena == NULL || !cachehook_allowed(arena) ? NULL : thread_cache(arena);
+    if (cache == NULL) {
+        return alloc_public(arena, size);
+    }
+    unsigned class = sizeclass_of(size);
+    void *block = NULL;
+    bool empty = !atomic_load_explicit(&arena->grown, memory_order_relaxed);
+    for (int attempt = empty; attempt < 2 && block == NULL; attempt++) {
+        if (attempt != 0 && !alloc_make_room(arena, sizeclass_bytes[class])) {
+            break;
+        }
+        lock_acquire(&cache->lock);
+        if (cachehook_allowed(arena)) { /* still */
+            block = alloc_slow(cache, class);
+        }
+        if (block != NULL) {
+            cache_count_allocation(cache);
+        }
+        cache_end_slow(cache, false);
+    }
+    size = cachehook_allowed(arena) ? sizeclass_bytes[class] : size;
+    return block != NULL ? block : alloc_public(arena, size); /* which tries harder */
+}

@@ -1,0 +1,126 @@
+/*
+ * tick.c: every TICK_ALLOCATIONS allocations a cache looks at the clock: busy classes get slabs, and what stood
+ * still for a while goes home. Under the cache's mutex.
+ */
+#include "../arena/alloc.h"
+#include "../arena/os.h"
+#include "cache.h"
+#include "depot.h"
+#include "piece.h"
+
+/* Depot magazines that nobody needed for a while go home. */
+static void decay_depot(cache_t *cache, depot_t *depot)
+{
+    for (unsigned class = 1; class <= CLASSES; class ++) {
+        magazine_t *magazine;
+        while ((magazine = depot_take_spare(depot, class)) != NULL) {
+            size_t count;
+            void **blocks = magazine_blocks(magazine_load_full(magazine, class), class, &count);
+            cache_send_home(cache, blocks, count);
+            cache_put_spare(cache, magazine);
+        }
+    }
+}
+
+/* So do the cache's own full magazines, and the loaded one of a class that stands still. */
+static void decay_class(cache_t *cache, unsigned class)
+{
+    size_t count;
+    void **blocks = magazine_blocks(cache->top[class], class, &count);
+    if (count == cache->held[class]) {
+        cache_empty_loaded(cache, class);
+        cache->earned[class] = 0;
+    }
+    while (cache->full_least[class] != 0) {
+        magazine_t *magazine = cache->full[class];
+        cache->full[class] = magazine_next(magazine);
+        cache->full_count[class]--;
+        cache->full_least[class]--;
+        cache->full_bytes -= magazine_bytes(class);
+        blocks = magazine_blocks(magazine_load_full(magazine, class), class, &count);
+        cache_send_home(cache, blocks, count);
+        cache_put_spare(cache, magazine);
+    }
+    cache->full_least[class] = cache->full_count[class];
+    magazine_blocks(cache->top[class], class, &count);
+    cache->held[class] = (uint8_t)count;
+}
+
+/* Idle stock drains: what a quarter of a second did not need pins slabs that could be empty. */
+static void decay(cache_t *cache)
+{
+    uint64_t now = os_now_ms();
+    depot_t *depot = depot_of(cache->arena);
+    if (depot != NULL && depot_decay_is_due(depot, now)) {
+        decay_depot(cache, depot);
+    }
+    if (now - cache->decayed_ms < PURGE_DELAY_MS) {
+        return;
+    }
+    cache->decayed_ms = now;
+    for (unsigned word = 0; word < 2; word++) {
+        for (uint64_t bits = cache->used[word]; bits != 0; bits &= bits - 1) {
+            decay_class(cache, word * 64 + lowest_bit(bits));
+        }
+    }
+}
+
+/*
+ * A class that is found allocating at a tick is a busy one: it gets slabs although few of its blocks
+ * live, and its chunk-backed blocks go home, so that it runs on slabs from here on.
+ */
+static bool promote(cache_t *cache, unsigned class)
+{
+    arena_t *arena = cache->arena;
+    if (class > SLAB_CLASSES || cache->carve_left[class] < sizeclass_chunk[class] ||
+        (arena->flags & ARENA_NO_SLABS) != 0) {
+        return false;
+    }
+    lock_acquire(&arena->lock);
+    arena->granules->slab_class[class].graduated = true;
+    lock_release(&arena->lock);
+    piece_count(cache);
+    cache->carve_left[class] = cache->carve_noted[class] = 0;
+    cache_empty_loaded(cache, class);
+    return true;
+}
+
+/* The class of the allocation that the tick fell on; returns the block to give out. */
+static void *promote_found(cache_t *cache, unsigned class, void *block)
+{
+    void *better = promote(cache, class) ? cache_refill(cache, class) : NULL;
+    if (better == NULL) {
+        return block;
+    }
+    cache_send_home(cache, &block, 1);
+    return better;
+}
+
+/* So is one whose magazine moved since the last tick. */
+static void promote_moving(cache_t *cache)
+{
+    for (unsigned class = 1; class <= SLAB_CLASSES; class ++) {
+        uint16_t now = (uint16_t)(uintptr_t)cache->top[class];
+        if (now != cache->seen[class] && cache->top[class] != magazine_top_of_dummy() &&
+            cache->seen[class] != 0) {
+            promote(cache, class);
+        }
+        cache->seen[class] = (uint16_t)(uintptr_t)cache->top[class];
+    }
+}
+
+/* `block` is the caller's already. */
+void *cache_alloc_tick(cache_t *cache, unsigned class, void *block)
+{
+    cache_begin_slow(cache);
+    cache->until_tick = TICK_ALLOCATIONS;
+    cache->ticks++;
+    cache->tick_due = true;
+    if (cachehook_allowed(cache->arena)) {
+        block = promote_found(cache, class, block);
+        promote_moving(cache);
+    }
+    decay(cache);
+    cache_end_slow(cache, false);
+    return block;
+}
