@@ -1,6 +1,7 @@
 """What the tools of bench/ share, and tools/arena-replay with them: the allocators that are installed and how they
 are preloaded, the machine, medians, the progress line and tables. Standard library alone; runs nothing by itself.
 """
+import atexit
 import json
 import os
 import platform
@@ -22,6 +23,7 @@ PEERS = {  # what may be preloaded: the name shown, and the files it may have
     "rpmalloc": ["librpmallocwrap.so", "librpmalloc.so"],
     "snmalloc": ["libsnmallocshim.so"],
 }
+HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage/enabled"
 REFERENCE, OURS = "glibc", "ours"
 UNSUPPORTED = 77  # the status of a program that says: this allocator cannot do that
 
@@ -36,6 +38,8 @@ def add_options(parser):
     parser.add_argument("--ours", metavar="LIBRARY", help="what to preload as ours instead of libarena_malloc.so")
     parser.add_argument("--build", metavar="FOLDER", help="where it was built (default build/release)")
     parser.add_argument("--json", metavar="FILE", help="write every figure of every run")
+    parser.add_argument("--thp", choices=["always", "madvise", "never"],
+                        help="transparent huge pages during the run; needs the right to set them")
 
 
 def build_folder(options, program="bench/bench_worker"):
@@ -174,14 +178,30 @@ def machine():
         "cpus": os.cpu_count(),
         "kernel": platform.release(),
         "libc": " ".join(platform.libc_ver()),
-        "huge_pages": read("/sys/kernel/mm/transparent_hugepage/enabled", r"\[(\w+)\]"),
+        "huge_pages": read(HUGE_PAGES, r"\[(\w+)\]"),
         "load": os.getloadavg()[0],
         "time": time.strftime("%Y-%m-%d %H:%M:%S"),
     }
 
 
-def print_machine():
-    """The first line of every tool's output."""
+def set_huge_pages(mode):
+    """Until the tool ends."""
+    before = machine()["huge_pages"]
+
+    def write(value):
+        with open(HUGE_PAGES, "w", encoding="utf-8") as file:
+            file.write(value)
+    try:
+        write(mode)
+    except OSError as error:
+        sys.exit("%s: --thp %s: %s" % (TOOL, mode, error))
+    atexit.register(write, before)
+
+
+def print_machine(options):
+    """The first line of every tool's output, and --thp done."""
+    if getattr(options, "thp", None):
+        set_huge_pages(options.thp)
     about = machine()
     print("%(cpu)s, %(cpus)s CPUs, Linux %(kernel)s, %(libc)s, huge pages %(huge_pages)s, load %(load).2f"
           % about, flush=True)

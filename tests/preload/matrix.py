@@ -148,10 +148,11 @@ class Run:
         if head.startswith(b"\x7fELF") and b"/ld-linux" not in head and b"/ld64" not in head:
             self.notes.add(f"{program} is linked statically")
 
-    def settle(self, usage, errors):
+    def settle(self, usage, errors, timed=True):
         wall, cpu, peak = usage.read_text().split()
-        self.cpu += float(cpu)
-        self.peak_kib = max(self.peak_kib, int(peak))
+        if timed:
+            self.cpu += float(cpu)
+            self.peak_kib = max(self.peak_kib, int(peak))
         for line in errors.read_text(errors="replace").splitlines():
             if line.startswith("libarena: ") or "ld.so: object" in line:
                 raise Broken(f"on stderr: {line}")
@@ -183,7 +184,7 @@ class Run:
         if status is not None and process.returncode != status:
             tail = errors.read_text(errors="replace")[-1500:] or out.read_text(errors="replace")[-1500:]
             raise Broken(f"{' '.join(map(str, arguments))[:200]}: ended with {process.returncode}, not {status}\n{tail}")
-        wall = self.settle(usage, errors)
+        wall = self.settle(usage, errors, timed)
         if timed:
             self.wall += wall
         printed = out.read_bytes()

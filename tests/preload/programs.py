@@ -106,10 +106,7 @@ def find_xargs(run):
     run.run("find", "nowhere", status=1)
 
 
-@case("perl", {"perl": "perl"}, ["perl", "-e", "print \"perl $^V\""], quick=True)
-def perl(run):
-    lines = write_lines(run.directory / "lines", 20_000 if run.quick else 200_000)
-    script = r"""
+PERL = r"""
 use strict; use warnings; my (%count, %by, @rows);
 while (<>) { chomp; my @w = split; $count{$_}++ for @w; push @{$by{$w[1]}}, $_; push @rows, {k => $w[0], w => [@w]}; }
 print "$_ $count{$_}\n" for (sort { $count{$b} <=> $count{$a} || $a cmp $b } keys %count)[0 .. 30];
@@ -120,7 +117,12 @@ my $deep = []; my $at = $deep; for (1 .. 50000) { $at->[0] = []; $at = $at->[0];
 my $pid = fork; if (!$pid) { my @more = map { "x" x $_ } 1 .. 2000; exit(@more == 2000 ? 3 : 4); } waitpid $pid, 0; print $? >> 8, "\n";
 print eval { die {code => 7} } // $@->{code}, sprintf("%vd", "1.22.333"), "\n";
 """
-    run.run("perl", "-e", script, lines, label="script")
+
+
+@case("perl", {"perl": "perl"}, ["perl", "-e", "print \"perl $^V\""], quick=True)
+def perl(run):
+    lines = write_lines(run.directory / "lines", 20_000 if run.quick else 200_000)
+    run.run("perl", "-e", PERL, lines, label="script")
 
 
 # --- git ---
@@ -256,12 +258,9 @@ def static_pie(run):
 
 # --- interpreters and databases ---
 
-@case("sqlite3", {"sqlite3": "sqlite3"}, ["sqlite3", "--version"], quick=True)
-def sqlite3(run):
-    rows = 20_000 if run.quick else 1_000_000
+def write_sql(path, rows):
     rng = random.Random(4)
-    script = run.directory / "script.sql"
-    with open(script, "w", encoding="ascii") as file:
+    with open(path, "w", encoding="ascii") as file:
         file.write("CREATE TABLE t(id INTEGER PRIMARY KEY, a INTEGER, b TEXT, c REAL);\nBEGIN;\n")
         for i in range(rows):
             file.write(f"INSERT INTO t VALUES({i},{rng.randrange(rows)},'{rng.choice(WORDS)} {rng.randrange(999)}',"
@@ -277,14 +276,18 @@ UPDATE t SET b = b || ' changed' WHERE a % 3 = 0; DELETE FROM t WHERE a % 7 = 0;
 SELECT count(*), sum(length(b)), total(c) FROM t; PRAGMA integrity_check;
 SELECT json_group_array(json_object('i', id, 'b', b)) FROM (SELECT * FROM t ORDER BY id LIMIT 500);
 """)
+    return path
+
+
+@case("sqlite3", {"sqlite3": "sqlite3"}, ["sqlite3", "--version"], quick=True)
+def sqlite3(run):
+    script = write_sql(run.directory / "script.sql", 20_000 if run.quick else 1_000_000)
     run.run("sqlite3", "data.db", input=script, label="script")
     run.run("sqlite3", ":memory:", input=script, label="in memory")
     run.run("sqlite3", "data.db", ".dump", label="dump")
 
 
-@case("lua5.4", {"lua5.4": "lua5.4"}, ["lua5.4", "-v"], quick=True)
-def lua(run):
-    script = """
+LUA = """
 local n = N
 local t, s = {}, 12345
 for i = 1, n do s = (s * 1103515245 + 12345) % 2147483648; t[i] = {key = s, text = ("x"):rep(s % 40) .. i} end
@@ -297,10 +300,13 @@ local trees = function(d) local function make(d) return d > 0 and {make(d - 1), 
 for d = 4, 14 do print(d, trees(d)) end
 local co = {} for i = 1, 1000 do co[i] = coroutine.wrap(function() for j = 1, 5 do coroutine.yield(i * j) end end) end
 local c = 0 for r = 1, 5 do for i = 1, 1000 do c = c + co[i]() end end print(c)
-collectgarbage() print(pcall(error, {1})) print(string.format("%q", "a\\nb"), math.type(3 // 2))
+collectgarbage() print((pcall(error, 'x'))) print(string.format("%q", "a\\nb"), math.type(3 // 2))
 """
-    script = script.replace("pcall(error, {1})", "(pcall(error, 'x'))")
-    run.run("lua5.4", "-", input=script.replace("N", "20000" if run.quick else "300000"), label="script")
+
+
+@case("lua5.4", {"lua5.4": "lua5.4"}, ["lua5.4", "-v"], quick=True)
+def lua(run):
+    run.run("lua5.4", "-", input=LUA.replace("N", "20000" if run.quick else "300000"), label="script")
 
 
 @case("ruby", {"ruby": "ruby"}, ["ruby", "--version"])
@@ -320,13 +326,11 @@ GC.start; GC.compact if GC.respond_to?(:compact); puts 100.digits.inspect, (3**5
     run.run("ruby", "-", input=script, label="script")
 
 
-@case("node", {"node": "nodejs"}, ["node", "--version"])
-def node(run):
-    script = """
+NODE = """
 const crypto = require('crypto'), zlib = require('zlib'), { Worker, isMainThread, parentPort } = require('worker_threads');
 function work(seed) {
   const map = new Map(); let s = seed, hash = crypto.createHash('sha256');
-  for (let i = 0; i < 400000; i++) { s = (s * 1103515245 + 12345) & 0x7fffffff; const k = 'k' + s % 5000;
+  for (let i = 0; i < COUNT; i++) { s = (s * 1103515245 + 12345) & 0x7fffffff; const k = 'k' + s % 5000;
     if (!map.has(k)) map.set(k, []); map.get(k).push({ i, s, t: 'x'.repeat(s % 30) }); }
   const text = JSON.stringify([...map].sort((a, b) => a[0] < b[0] ? -1 : 1)); hash.update(text);
   const buffers = []; for (let i = 0; i < 3000; i++) buffers.push(Buffer.alloc(s % 9000 + i, i & 255));
@@ -342,7 +346,11 @@ if (isMainThread) {
       console.log(require('child_process').execFileSync('sh', ['-c', 'echo from a child']).toString()); });
 } else parentPort.once('message', seed => { parentPort.postMessage(work(seed)); });
 """
-    (run.directory / "script.js").write_text(script)
+
+
+@case("node", {"node": "nodejs"}, ["node", "--version"])
+def node(run):
+    (run.directory / "script.js").write_text(NODE.replace("COUNT", "400000"))
     run.run("node", "script.js", label="script")
 
 

@@ -40,9 +40,7 @@ for suite_name, suite_modules in SUITE.items():
     add(suite_name, suite_modules)
 
 
-@case("python3", {"/usr/bin/python3": "python3"}, VERSION, quick=True)
-def python3(run):
-    script = """
+PYTHON = """
 import ast, collections, concurrent.futures, decimal, gc, hashlib, io, json, multiprocessing, pickle, random, re, subprocess, sys, threading, zlib
 random.seed(5); N = %d
 rows = [{'id': i, 'key': random.randrange(N), 'text': 'x' * random.randrange(80), 'f': random.random()} for i in range(N)]
@@ -59,6 +57,10 @@ if __name__ == '__main__':
     print(subprocess.run([sys.executable, '-c', 'print("x" * 100000)'], capture_output=True).stdout.count(b'x'))
     big = bytearray(50_000_000); big[:10] = b'0123456789'; big *= 2; print(len(big), big.count(b'5')); del big
     print(len(str(3 ** 9000)), decimal.Decimal(2).sqrt(), len(ast.dump(ast.parse('a=1\\n' * 2000)))); gc.collect()
-""" % (8_000 if run.quick else 100_000)
-    (run.directory / "script.py").write_text(script)
+"""
+
+
+@case("python3", {"/usr/bin/python3": "python3"}, VERSION, quick=True)
+def python3(run):
+    (run.directory / "script.py").write_text(PYTHON % (8_000 if run.quick else 100_000))
     run.run("/usr/bin/python3", "script.py", label="script")
