@@ -25,7 +25,7 @@ static void cycle_once(void **blocks, size_t count, uint64_t *state)
 
 static double cycle_blocks(const run_t *run)
 {
-    size_t count = run->row->live, cycles = run->iterations / count + 1;
+    size_t count = run->live, cycles = run->iterations / count + 1;
     void **blocks = bench_table(count * sizeof *blocks);
     uint64_t state = random_seed(0);
     for (size_t i = 0; i < cycles / 10 + 1; i++)
@@ -44,7 +44,7 @@ static void row_cycle(const run_t *run)
 /* What such cycles leave resident, a second of light activity in another heap later. */
 static void row_cycle_left(const run_t *run)
 {
-    size_t table = run->row->live * sizeof(void *);
+    size_t table = run->live * sizeof(void *);
     size_t start = bench_resident_bytes();
     double ns = cycle_blocks(run);
     light_second(lane_open(heap_new()));

@@ -3,7 +3,7 @@
  *
  *     PROGRAM --list                                       the rows: name, unit, description
  *     PROGRAM --whose                                      the file that malloc comes from
- *     PROGRAM ROW [--iterations N] [--scale N] [--threads N]
+ *     PROGRAM ROW [--iterations N] [--scale N] [--threads N] [--live N]
  *
  * A row prints lines of "ROW FIGURE VALUE", the figure in the row's unit first. Status: 0 measured,
  * 77 this allocator cannot do the row, else broken. No allocation of its own while a row runs.
@@ -169,13 +169,15 @@ int main(int argc, char **argv)
     if (argc == 2 && strcmp(argv[1], "--whose") == 0)
         return bench_print_whose();
     if (argc < 2) {
-        fputs("usage: --list | --whose | ROW [--iterations N] [--scale N] [--threads N]\n", stderr);
+        fputs("usage: --list | --whose | ROW [--iterations N] [--scale N] [--threads N] [--live N]\n",
+              stderr);
         return 2;
     }
     const row_t *row = row_find(argv[1]);
     run_t run = {.row = row, .scale = option_number(argc, argv, "--scale", 1)};
     bench_require(run.scale > 0, "a scale of at least 1");
     run.iterations = option_number(argc, argv, "--iterations", row->iterations / run.scale + 1);
+    run.live = option_number(argc, argv, "--live", row->live);
     run.threads = (unsigned)option_number(argc, argv, "--threads", row->threads > 0 ? row->threads : 1);
     mixed_fill();
     row->body(&run);

@@ -20,6 +20,7 @@ typedef struct {
     const row_t *row;
     size_t iterations; /* the row's own number, divided by --scale, or --iterations */
     size_t scale;      /* divides what a row holds as well, where the row is about memory */
+    size_t live;       /* the row's own, or --live */
     unsigned threads;
 } run_t;
 

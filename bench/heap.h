@@ -3,7 +3,8 @@
  * every row is compiled once for each, and each call is a direct call to that allocator's own function.
  *
  * A heap is what is created and dropped; a lane is a thread's way into a heap. HEAP_SHARED says whether
- * several threads may allocate in one heap, HEAP_EXPLICIT whether there are heaps at all. heap_trim gives
+ * several threads may allocate in one heap, HEAP_EXPLICIT whether there are heaps at all, HEAPS_MOST how many of
+ * them there may be at once. heap_trim gives
  * back what the allocator can of the heap and of the calling thread's lane.
  */
 #ifndef BENCH_HEAP_H
@@ -11,13 +12,14 @@
 
 #include "bench.h"
 
+#include <limits.h>
 #include <stdlib.h>
 
 #if defined(HEAP_ARENA)
 
 #include <arena.h>
 
-enum { HEAP_SHARED = 1, HEAP_EXPLICIT = 1 };
+enum { HEAP_SHARED = 1, HEAP_EXPLICIT = 1, HEAPS_MOST = INT_MAX };
 typedef arena_t *heap_t;
 typedef arena_t *lane_t;
 
@@ -62,7 +64,7 @@ static inline void lane_free(lane_t lane, void *block)
 #include <mimalloc.h>
 
 /* A heap of mimalloc 2 belongs to the thread that made it; only mi_free may come from elsewhere. */
-enum { HEAP_SHARED = 0, HEAP_EXPLICIT = 1 };
+enum { HEAP_SHARED = 0, HEAP_EXPLICIT = 1, HEAPS_MOST = INT_MAX };
 typedef mi_heap_t *heap_t;
 typedef mi_heap_t *lane_t;
 
@@ -110,7 +112,7 @@ static inline void lane_free(lane_t lane, void *block)
 #include <stdio.h>
 
 /* An arena made by mallctl, and for each thread an explicit cache that holds blocks of it alone. */
-enum { HEAP_SHARED = 1, HEAP_EXPLICIT = 1 };
+enum { HEAP_SHARED = 1, HEAP_EXPLICIT = 1, HEAPS_MOST = 4000 };
 typedef unsigned heap_t;
 typedef struct {
     unsigned tcache;
@@ -231,7 +233,7 @@ static inline void lane_free(lane_t lane, void *block)
 
 #else /* the process's malloc, whoever that is */
 
-enum { HEAP_SHARED = 1, HEAP_EXPLICIT = 0 };
+enum { HEAP_SHARED = 1, HEAP_EXPLICIT = 0, HEAPS_MOST = 0 };
 typedef int heap_t;
 typedef int lane_t;
 

@@ -82,7 +82,7 @@ static void herd_free(const herd_t *herd, lane_t lane, size_t from, size_t to)
 /* The first blocks of the shuffled herd stay alive: one in `live`. */
 static size_t herd_kept(const run_t *run, const herd_t *herd)
 {
-    return run->row->live > 0 ? herd->count / run->row->live : 0;
+    return run->live > 0 ? herd->count / run->live : 0;
 }
 
 static double herd_held_mib(const herd_t *herd, size_t kept)

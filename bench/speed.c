@@ -104,27 +104,27 @@ void row_batch(const run_t *run)
     run_jobs(&whole, batch_job);
 }
 
-static void replace_loop(lane_t lane, const row_t *row, void **blocks, uint64_t *state, size_t times)
+static void replace_loop(lane_t lane, const run_t *run, void **blocks, uint64_t *state, size_t times)
 {
     for (size_t i = 0; i < times; i++) {
         uint64_t draw = random_next(state);
-        void **slot = &blocks[random_below(draw, row->live)];
+        void **slot = &blocks[random_below(draw, run->live)];
         lane_free(lane, *slot);
-        *slot = block_touch(lane_alloc(lane, row_request(row, draw)));
+        *slot = block_touch(lane_alloc(lane, row_request(run->row, draw)));
     }
 }
 
 static void replace_job(job_t *job)
 {
-    const row_t *row = job->run->row;
+    const run_t *run = job->run;
     uint64_t state = random_seed(job->index);
     lane_t lane = job_lane(job);
-    void **blocks = bench_table(row->live * sizeof *blocks);
-    for (size_t i = 0; i < row->live; i++)
-        blocks[i] = block_touch(lane_alloc(lane, row_request(row, random_next(&state))));
-    replace_loop(lane, row, blocks, &state, job->run->iterations / 10 + row->live);
+    void **blocks = bench_table(run->live * sizeof *blocks);
+    for (size_t i = 0; i < run->live; i++)
+        blocks[i] = block_touch(lane_alloc(lane, row_request(run->row, random_next(&state))));
+    replace_loop(lane, run, blocks, &state, run->iterations / 10 + run->live);
     job_start(job);
-    replace_loop(lane, row, blocks, &state, job->run->iterations);
+    replace_loop(lane, run, blocks, &state, run->iterations);
     job_stop(job);
     lane_close(lane);
 }

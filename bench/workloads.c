@@ -253,15 +253,15 @@ static void swap_job(job_t *job)
 {
     uint64_t state = random_seed(job->index);
     void *_Atomic *slots = job->shared;
-    swap_loop(slots, job->run->row->live, &state, job->run->iterations / 10 + 1);
+    swap_loop(slots, job->run->live, &state, job->run->iterations / 10 + 1);
     job_start(job);
-    swap_loop(slots, job->run->row->live, &state, job->run->iterations);
+    swap_loop(slots, job->run->live, &state, job->run->iterations);
     job_stop(job);
 }
 
 static void row_swap(const run_t *run)
 {
-    report_time(run, bench_jobs(run, swap_job, bench_table(run->row->live * sizeof(void *))));
+    report_time(run, bench_jobs(run, swap_job, bench_table(run->live * sizeof(void *))));
 }
 
 const row_t bench_rows[] = {
