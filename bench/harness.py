@@ -3,6 +3,7 @@ are preloaded, the machine, medians, the progress line and tables. Standard libr
 """
 import atexit
 import json
+import math
 import os
 import platform
 import re
@@ -30,14 +31,15 @@ UNSUPPORTED = 77  # the status of a program that says: this allocator cannot do 
 
 # --- what is measured ---
 
-def add_options(parser):
+def add_options(parser, json=True):
     """Those that every tool has which runs several allocators."""
     parser.add_argument("--peers", metavar="NAMES", help="beside ours and glibc only these, by commas")
     parser.add_argument("--peer", metavar="NAME=LIBRARY", action="append", default=[],
                         help="one more allocator to preload; may be repeated")
     parser.add_argument("--ours", metavar="LIBRARY", help="what to preload as ours instead of libarena_malloc.so")
     parser.add_argument("--build", metavar="FOLDER", help="where it was built (default build/release)")
-    parser.add_argument("--json", metavar="FILE", help="write every figure of every run")
+    if json:
+        parser.add_argument("--json", metavar="FILE", help="write every figure of every run")
     parser.add_argument("--thp", choices=["always", "madvise", "never"],
                         help="transparent huge pages during the run; needs the right to set them")
 
@@ -60,6 +62,19 @@ def find_library(names):
             if os.path.exists(path):
                 return path
     return None
+
+
+def version_of(library):
+    """As the package says that it is from, or its file's name."""
+    path = os.path.realpath(library)
+    try:
+        owner = subprocess.run(["dpkg-query", "-S", path], capture_output=True, text=True).stdout.partition(": ")[0]
+        version = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Version}", owner], capture_output=True, text=True)
+        if owner and version.returncode == 0:
+            return version.stdout
+    except OSError:
+        pass
+    return os.path.basename(path)
 
 
 def wanted(name, options):
@@ -151,6 +166,35 @@ def spread(values):
         return values[0], values[0], values[0]
     quarters = statistics.quantiles(values, n=4, method="inclusive")
     return quarters[1], quarters[0], quarters[2]
+
+
+def interval(values):
+    """The median and its 95 % interval by the sign test: order statistics, exact, no assumption but that rounds are
+    independent. Fewer than 6 rounds allow none: then it is all that was seen."""
+    values, count = sorted(values), len(values)
+    out, below = 0, 0.0
+    while out < count // 2:
+        below += math.comb(count, out) / 2 ** count
+        if below > 0.025:
+            break
+        out += 1
+    out = max(out - 1, 0)
+    return statistics.median(values), values[out], values[-1 - out]
+
+
+def first_figures(runs):
+    """The row's own figure, which each run prints first, by round."""
+    return {turn: next(iter(figures.values())) for turn, figures in runs.items()}
+
+
+def paired(results, row, name, other=REFERENCE, figure=None):
+    """Ratios of two runs of one round, of {row: {name: {round: figures}}}; of the first figure if none is named."""
+    ours, theirs = (results.get(row, {}).get(who, {}) for who in (name, other))
+    if figure is None:
+        ours, theirs = first_figures(ours), first_figures(theirs)
+    else:
+        ours, theirs = ({turn: run[figure] for turn, run in runs.items()} for runs in (ours, theirs))
+    return [ours[turn] / theirs[turn] for turn in ours if theirs.get(turn)]
 
 
 def print_table(title, heads, lines):
