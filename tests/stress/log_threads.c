@@ -107,10 +107,13 @@ static void logs_and_scribbling_come_and_go_beside_threads(void **state)
         start_thread(&threads[i], until_stopped, (void *)i);
     for (; now_seconds() < until; logs++) {
         must(truncate(log_path, 0) == 0);
+        double began = now_seconds();
         must(arena_log_open(arena, log_path));
+        /* A thread that was preempted inside a fast path is given up, and keeps what it has cached. */
+        bool gave_up = now_seconds() - began > REVOKE_POLL_MS / 2000.0;
         usleep(1000);
         arena_stats_t stats = stats_of(arena); /* what was under way has filled no cache again */
-        must(stats.cached_blocks == 0 || stats.skipped_caches != 0);
+        must(stats.cached_blocks == 0 || stats.skipped_caches != 0 || gave_up);
         watch_switch(arena, WATCH_SCRIBBLE, logs % 2 == 0);
         usleep(1000);
         must(arena_log_close(arena));
