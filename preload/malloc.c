@@ -116,9 +116,10 @@ void *calloc(size_t count, size_t size)
     if (UNLIKELY(multiply_overflows(count, size, &bytes))) {
         return fail(ENOMEM);
     }
-    if (UNLIKELY(bytes > CLASS_MAX)) {
+    /* No cache: perhaps because there is a log, which is to say "calloc". */
+    if (UNLIKELY(bytes > CLASS_MAX || table_home() == &cache_none)) {
         arena_t *home = domain_home();
-        return home == NULL ? NULL : arena_calloc(home, 1, bytes);
+        return home == NULL ? NULL : arena_calloc(home, 1, max_size(bytes, LEAST));
     }
     void *block = malloc(bytes);
     return block == NULL ? NULL : memset(block, 0, bytes);

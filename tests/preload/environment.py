@@ -16,7 +16,7 @@ import unittest
 
 LIBRARY, PROGRAM, STATIC_PROGRAM = sys.argv[1:4]
 
-FLAGS = ["CHECK", "CHECKED", "NO_CACHE", "NO_SLABS", "HUGE_PAGES", "MEMBARRIER", "DEEPBIND"]
+FLAGS = ["CHECK", "CHECKED", "NO_CACHE", "NO_SLABS", "HUGE_PAGES", "MEMBARRIER", "DEEPBIND", "SCRIBBLE"]
 SIZES = ["LIMIT", "TRIM_THRESHOLD"]
 COUNTS = ["ARENAS", "PURGE_DELAY"]
 
@@ -34,13 +34,15 @@ MALFORMED = (
     + [(count, value) for count in COUNTS for value in ("", "-1", "1K", "two", "4294967296", "1 ")]
     + [("FIT", value) for value in ("", "middling", "good|first", "best_fits", "BEST ", "goo")]
     + [("STATS", value) for value in ("", "xml", "jso", "2")]
-    + [("STATS_FILE", "")])
+    + [("LEAKS", value) for value in ("", "2", "yes")]
+    + [("STATS_FILE", ""), ("LOG", "")])
 
 SETTINGS = [
     {}, {"FIT": "first"}, {"FIT": "best"}, {"FIT": "worst"}, {"FIT": "next"}, {"NO_CACHE": "1"}, {"NO_SLABS": "1"},
     {"CHECKED": "1"}, {"CHECKED": "1", "NO_SLABS": "1"}, {"HUGE_PAGES": "1"}, {"ARENAS": "1"}, {"ARENAS": "16"},
     {"PURGE_DELAY": "0"}, {"TRIM_THRESHOLD": "64K"}, {"MEMBARRIER": "0"}, {"LIMIT": "256M"},
     {"NO_SLABS": "1", "FIT": "best", "ARENAS": "2"}, {"NO_CACHE": "1", "FIT": "worst"},
+    {"SCRIBBLE": "1"}, {"LOG": "/dev/null"}, {"LOG": "/dev/null", "SCRIBBLE": "1", "NO_SLABS": "1"},
 ]
 
 USE_MALLOC = """
@@ -169,9 +171,10 @@ for block in blocks + blocks[:1]: libc.free(block)
         os.chmod(program, 0o4755)
         if os.statvfs(program).f_flag & os.ST_NOSUID:
             self.skipTest("no program gains privileges in this file system")
-        result = run(str(program), library="", STATS="text", FIT="x", STATS_FILE=str(self.directory / "file"))
+        result = run(str(program), library="", STATS="text", FIT="x", LEAKS="1", STATS_FILE=str(self.directory / "file"),
+                     LOG=str(self.directory / "log"))
         self.assertEqual((result.returncode, result.stderr), (0, ""))
-        self.assertFalse((self.directory / "file").exists())
+        self.assertFalse((self.directory / "file").exists() or (self.directory / "log").exists())
 
 
 if __name__ == "__main__":
