@@ -501,8 +501,9 @@ ARENA_EXPORT uint64_t arena_range_aligned_alloc(arena_range_t *range, uint64_t a
 /*
  * Makes the block at `address` `bytes` long without moving it; 0 counts as 1. True, or false with ENOMEM and nothing
  * changed: what lies behind it is in use, or a page ends, and it is for the caller to allocate, copy and free. The
- * last block of a range from the break moves the break. Shrinking never fails. EINVAL if `range` is NULL; misuse as
- * in arena_range_free. O(free runs taken in).
+ * last block of a range from the break moves the break. Shrinking never fails; where there is no metadata for the new
+ * end, the block stays as long as it was, as arena_range_size tells. EINVAL if `range` is NULL; misuse as in
+ * arena_range_free. O(free runs taken in).
  */
 ARENA_EXPORT bool arena_range_resize(arena_range_t *range, uint64_t address, uint64_t bytes);
 
