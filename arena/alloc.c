@@ -274,7 +274,7 @@ static size_t fill_locked(arena_t *arena, unsigned class, void **out, size_t cou
         return slab_take_locked(arena, class, out,
                                 count); /* none: the arena grows rather than use chunks again */
     }
-    want_t want = want_of(arena, sizeclass_bytes[class], arena->quantum);
+    want_t want = want_block_of(arena, class);
     size_t got = 0;
     bool zero;
     while (got < count && (out[got] = take_chunk_locked(arena, &want, &zero)) != NULL) {
@@ -290,6 +290,16 @@ size_t alloc_fill(arena_t *arena, unsigned class, void **out, size_t count, bool
     *settle |= arena->granules->clean_taken_bytes >= CLEAN_TAKEN_BYTES;
     lock_release(&arena->lock);
     return got;
+}
+
+void *alloc_exact(arena_t *arena, size_t request)
+{
+    bool zero;
+    want_t want = want_of(arena, request, arena->quantum);
+    lock_acquire(&arena->lock);
+    void *block = take_chunk_locked(arena, &want, &zero);
+    lock_release(&arena->lock);
+    return block;
 }
 
 void alloc_uncount(arena_t *arena)

@@ -159,6 +159,9 @@ size_t arena_good_size(arena_t *arena, size_t size)
         return 0;
     }
     unsigned class = want_class(arena, size);
+    if (size > SLAB_MAX && size <= CLASS_MAX && cachehook_has_magazine(arena, sizeclass_of(size))) {
+        class = sizeclass_of(size);
+    }
     if (class != 0) {
         return sizeclass_bytes[class];
     }

@@ -36,6 +36,9 @@ HIDDEN void cachehook_count(arena_t *arena, cache_totals_t *totals);
 HIDDEN void cachehook_each_block(arena_t *arena, void (*visit)(void *context, void *block), void *context);
 HIDDEN misuse_t cachehook_drain_stopped(arena_t *arena, void **culprit);
 
+/* Whether the calling thread's next request of the class, one above SLAB_MAX, is served by a magazine. */
+HIDDEN bool cachehook_has_magazine(const arena_t *arena, unsigned class);
+
 /* Returns blocks to the arena: the depot's and the calling thread's; with `all` every thread's. */
 HIDDEN misuse_t cachehook_reclaim(arena_t *arena, bool all, void **culprit);
 

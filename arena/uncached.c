@@ -52,6 +52,13 @@ misuse_t cachehook_drain_stopped(arena_t *arena, void **culprit)
     return MISUSE_NONE;
 }
 
+bool cachehook_has_magazine(const arena_t *arena, unsigned class)
+{
+    (void)arena;
+    (void)class;
+    return false;
+}
+
 misuse_t cachehook_reclaim(arena_t *arena, bool all, void **culprit)
 {
     (void)arena;

@@ -15,7 +15,7 @@ unsigned want_class(const arena_t *arena, size_t request)
     if (request <= SLAB_MAX && (cachehook_allowed(arena) || (arena->flags & ARENA_NO_SLABS) == 0)) {
         return sizeclass_of(request);
     }
-    return cachehook_allowed(arena) && request <= CLASS_MAX ? sizeclass_of(request) : 0;
+    return 0;
 }
 
 size_t want_good_size(const arena_t *arena, size_t request)
@@ -41,10 +41,16 @@ want_t want_of(const arena_t *arena, size_t request, size_t alignment)
 
 want_t want_grown(const arena_t *arena, size_t request)
 {
-    want_t want = want_of(arena, request, arena->quantum);
-    if (want.class > SLAB_CLASSES) {
-        want.mark = (unsigned)(CHUNK_PLAIN + (want.chunk - CHUNK_HEADER - sizeclass_bytes[want.class]) / 8);
-        want.class = 0;
+    bool rounds = cachehook_allowed(arena) && request > SLAB_MAX && request <= CLASS_MAX;
+    return want_of(arena, rounds ? sizeclass_bytes[sizeclass_of(request)] : request, arena->quantum);
+}
+
+want_t want_block_of(const arena_t *arena, unsigned class)
+{
+    want_t want = want_of(arena, sizeclass_bytes[class], arena->quantum);
+    if (class > SLAB_CLASSES) {
+        want.chunk = chunk_size_for(sizeclass_bytes[class], arena->quantum);
+        want.class = want.mark = class;
     }
     return want;
 }

@@ -15,7 +15,10 @@ typedef struct {
     bool counts;          /* as an allocation of the application */
 } want_t;
 
-/* The size class of a request in this arena, or 0 if it gets a chunk or a large block of its own. */
+/*
+ * The size class of a request in this arena, or 0 if it gets a chunk or a large block of just its size. So does one
+ * above SLAB_MAX: it is rounded to a class only for a magazine of that class (want_block_of).
+ */
 HIDDEN unsigned want_class(const arena_t *arena, size_t request);
 
 /* What a request without a class is usable for. From LARGE_MIN_BYTES on that is what a large block would have,
@@ -26,5 +29,8 @@ HIDDEN want_t want_of(const arena_t *arena, size_t request, size_t alignment);
 
 /* What serves a block that grew: no class, but a class's size, so that not every few bytes more are a step. */
 HIDDEN want_t want_grown(const arena_t *arena, size_t request);
+
+/* A block of the class itself, for a magazine. */
+HIDDEN want_t want_block_of(const arena_t *arena, unsigned class);
 
 #endif

@@ -75,7 +75,7 @@ INLINE void cache_count_allocation(cache_t *cache)
 
 /*
  * A class above SLAB_MAX has to earn its magazine: a few large blocks more or less in one are much memory, and few
- * programs use many of them.
+ * programs use many of them. Until then its requests get chunks of just their size.
  */
 INLINE bool cache_is_worth_a_magazine(const cache_t *cache, unsigned class)
 {
@@ -94,7 +94,8 @@ HIDDEN void cache_send_home(cache_t *cache, void **blocks, size_t count);
 /* Empties the loaded magazine into the arena. */
 HIDDEN void cache_empty_loaded(cache_t *cache, unsigned class);
 
-/* Fills the loaded, empty magazine from the arena without growing it; returns one block, or NULL. */
-HIDDEN void *cache_refill(cache_t *cache, unsigned class);
+/* Fills the loaded, empty magazine from the arena without growing it; returns one block that serves the request, or
+ * NULL. */
+HIDDEN void *cache_refill(cache_t *cache, unsigned class, size_t request);
 
 #endif

@@ -31,12 +31,11 @@ void *cache_alloc_empty(cache_t *cache, size_t class, size_t request)
     return block;
 }
 
-void *cache_refill(cache_t *cache, unsigned class)
+void *cache_refill(cache_t *cache, unsigned class, size_t request)
 {
     void **top = cache->top[class];
     if (top == magazine_top_of_dummy() && !cache_is_worth_a_magazine(cache, class)) {
-        void *block;
-        return alloc_fill(cache->arena, class, &block, 1, &cache->settle_due) == 1 ? block : NULL;
+        return alloc_exact(cache->arena, request);
     }
     if (top == magazine_top_of_dummy()) {
         magazine_t *magazine = cache_take_spare(cache);
@@ -80,7 +79,7 @@ static bool load_full(cache_t *cache, unsigned class)
     return magazine != NULL;
 }
 
-static void *alloc_slow(cache_t *cache, unsigned class)
+static void *alloc_slow(cache_t *cache, unsigned class, size_t request)
 {
     void *block = *cache->top[class]; /* the miss may have been of the table only */
     if (block == NULL && load_full(cache, class)) {
@@ -96,7 +95,7 @@ static void *alloc_slow(cache_t *cache, unsigned class)
     } else if (class <= SLAB_CLASSES && cache->carve_noted[class] != cache->carve_left[class]) {
         piece_count(cache); /* so that the arena knows that it is time for slabs */
     }
-    return block != NULL ? block : cache_refill(cache, class);
+    return block != NULL ? block : cache_refill(cache, class, request);
 }
 
 void *cache_alloc_miss(arena_t *arena, size_t size)
@@ -115,13 +114,13 @@ void *cache_alloc_miss(arena_t *arena, size_t size)
         }
         lock_acquire(&cache->lock);
         if (cachehook_allowed(arena)) { /* still */
-            block = alloc_slow(cache, class);
+            block = alloc_slow(cache, class, size);
         }
         if (block != NULL) {
             cache_count_allocation(cache);
         }
         cache_end_slow(cache, false);
     }
-    size = cachehook_allowed(arena) ? sizeclass_bytes[class] : size;
+    size = cachehook_allowed(arena) && size <= SLAB_MAX ? sizeclass_bytes[class] : size;
     return block != NULL ? block : alloc_public(arena, size); /* which tries harder */
 }

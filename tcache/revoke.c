@@ -11,6 +11,7 @@
 #include "../arena/os.h"
 #include "../arena/registry.h"
 #include "../arena/survey.h"
+#include "cache.h"
 #include "depot.h"
 #include "piece.h"
 #include "threads.h"
@@ -268,6 +269,16 @@ misuse_t cachehook_flow_back(arena_t *arena, size_t keep_bytes, void **culprit)
         note_misuse(&wrong, culprit, found, block);
     }
     return wrong;
+}
+
+bool cachehook_has_magazine(const arena_t *arena, unsigned class)
+{
+    cache_enter(&thread_self);
+    const cache_t *cache = table_lookup(arena);
+    bool has = cache->arena == arena &&
+               (cache->top[class] != magazine_top_of_dummy() || cache_is_worth_a_magazine(cache, class));
+    cache_leave(&thread_self);
+    return has;
 }
 
 static void discard_depot(arena_t *arena)

@@ -40,6 +40,7 @@ typedef struct cache {
     size_t piece_bytes;
     uint16_t carve_left[SLAB_CLASSES + 1];  /* bytes of a class before it asks the arena about slabs */
     uint16_t carve_noted[SLAB_CLASSES + 1]; /* carve_left when the arena last counted what was carved */
+    uint8_t earned[CLASSES + 1];            /* frees without a magazine, up to EARN_FREES */
 
     /* under lock, or stopped */
     lock_t lock;
@@ -47,7 +48,6 @@ typedef struct cache {
     uint16_t full_count[CLASSES + 1];
     size_t full_bytes;                /* of all classes */
     uint8_t fill[CLASSES + 1];        /* blocks that the next refill asks for */
-    uint8_t earned[CLASSES + 1];      /* frees without a magazine, up to EARN_FREES */
     uint16_t full_least[CLASSES + 1]; /* of full_count, since the last decay */
     uint8_t held[CLASSES + 1];        /* blocks in the loaded magazine at the last decay */
     uint64_t decayed_ms;
@@ -163,6 +163,7 @@ HIDDEN void cache_free_other(arena_t *arena, void *block);
 
 /* A block that is not in a slab: its header tells the class, if it is a header at all. Inside. */
 HIDDEN void cache_free_chunk(cache_t *cache, void *block);
+HIDDEN void cache_free_unclassed(cache_t *cache, void *block);
 HIDDEN void cache_free_home(cache_t *cache, void *block);
 
 /* What its magazines hold; the cache's mutex is held. */

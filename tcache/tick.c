@@ -88,7 +88,7 @@ static bool promote(cache_t *cache, unsigned class)
 /* The class of the allocation that the tick fell on; returns the block to give out. */
 static void *promote_found(cache_t *cache, unsigned class, void *block)
 {
-    void *better = promote(cache, class) ? cache_refill(cache, class) : NULL;
+    void *better = promote(cache, class) ? cache_refill(cache, class, sizeclass_bytes[class]) : NULL;
     if (better == NULL) {
         return block;
     }

@@ -268,6 +268,23 @@ static void a_class_above_the_slabs_earns_its_magazine(void **state)
     assert_int_equal(stats_of(arena).cached_blocks, cached);
 }
 
+static void until_then_it_gets_chunks_of_just_the_size(void **state)
+{
+    (void)state;
+    for (size_t size = SLAB_MAX + 8; size < LARGE_MIN_BYTES; size += size / 20 * 8) {
+        size_t own = align_up(size + CHUNK_HEADER, 16) - CHUNK_HEADER;
+        void *block = arena_alloc(arena, size);
+        assert_int_equal(arena_usable_size(arena, block), own);
+        assert_int_equal(arena_good_size(arena, size), own);
+        arena_free(arena, block);
+        earn(size);
+        block = arena_alloc(arena, size);
+        assert_int_equal(arena_usable_size(arena, block), sizeclass_bytes[sizeclass_of(size)]);
+        assert_int_equal(arena_good_size(arena, size), sizeclass_bytes[sizeclass_of(size)]);
+        arena_free(arena, block);
+    }
+}
+
 static void the_last_one_freed_is_the_next_given_out(void **state)
 {
     (void)state;
@@ -322,6 +339,7 @@ static void a_cache_is_bounded_in_bytes(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         size_t count = sizes[i] > 1000 ? BLOCKS / 10 : BLOCKS;
+        earn(sizes[i]);
         must(arena_alloc_batch(arena, sizes[i], count, blocks) == count);
         arena_free_batch(arena, blocks, count);
         check_bounds(own_cache());
@@ -570,6 +588,7 @@ static void a_depot_is_emptied_before_its_arena_grows(void **state)
     size_t count = 0;
 
     (void)state;
+    earn(2048);
     must(arena_alloc_batch(arena, 2048, PASSED, passed) == PASSED);
     arena_free_batch(arena, passed, PASSED);
     must(depot_held_bytes(depot_of(arena)) > arena->totals.mapped_bytes / 32);
@@ -626,6 +645,7 @@ int main(void)
         in_arena(without_slabs_no_class_ever_gets_one),
         in_arena(every_allocation_is_counted_over_ticks),
         in_arena(a_class_above_the_slabs_earns_its_magazine),
+        in_arena(until_then_it_gets_chunks_of_just_the_size),
         in_arena(the_last_one_freed_is_the_next_given_out),
         in_arena(a_refill_gives_ascending_addresses),
         in_arena(a_cache_is_bounded_in_bytes),
