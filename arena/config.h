@@ -90,11 +90,12 @@ enum {
 #define PIECE_MAX_BYTES (32 * KIB)
 #define GRADUATE_BYTES (16 * KIB) /* chunk-backed bytes of a class before it gets slabs */
 #define FIRST_REGION_BYTES (2 * GRANULE)
-#define REGION_MAX_BYTES (64 * MIB) /* regions grow up to this; larger ones only on demand */
-#define LARGE_MIN_BYTES (256 * KIB) /* the threshold of large blocks begins here */
-#define LARGE_MAX_BYTES (32 * MIB)  /* and rises to this */
-#define DIRTY_MIN_BYTES (16 * MIB)  /* free resident bytes an arena may keep, or 1/16 of its peak */
-#define STOCK_MAX_BYTES (16 * MIB)  /* warm regions that the process keeps for new arenas */
+#define REGION_MAX_BYTES (64 * MIB)     /* regions grow up to this; larger ones only on demand */
+#define LARGE_MIN_BYTES (256 * KIB)     /* the threshold of large blocks begins here */
+#define LARGE_MAX_BYTES (32 * MIB)      /* and rises to this */
+#define DIRTY_MIN_BYTES (16 * MIB)      /* free resident bytes an arena may keep, or 1/16 of its peak */
+#define TICK_RETAIN_BYTES (4 * GRANULE) /* and what a tick lets stay of them at least, or nothing */
+#define STOCK_MAX_BYTES (16 * MIB)      /* warm regions that the process keeps for new arenas */
 #define BUFFER_MIN_BYTES ((size_t)2048)
 
 #endif

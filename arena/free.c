@@ -216,6 +216,17 @@ size_t alloc_usable(arena_t *arena, const void *block)
     return usable;
 }
 
+/*
+ * What a tick lets stay of the dirty bytes of free runs: a quarter, so that they are gone in a second or so; but no
+ * more than is in use beside them, because who freed nearly all will hardly want it back at once.
+ */
+static size_t tick_target(const totals_t *totals)
+{
+    size_t in_use = totals->mapped_bytes - totals->free_run_bytes;
+    size_t quarter = totals->dirty_bytes / 4;
+    return quarter < TICK_RETAIN_BYTES ? 0 : min_size(quarter, max_size(in_use, TICK_RETAIN_BYTES));
+}
+
 void alloc_tick(arena_t *arena)
 {
     uint64_t now = os_now_ms();
@@ -225,15 +236,14 @@ void alloc_tick(arena_t *arena)
     }
     lock_acquire(&arena->lock);
     bool due = now - arena->dirty_since_ms >= arena->purge_delay_ms;
-    size_t dirty = arena->totals.dirty_bytes;
     arena->dirty_since_ms = due ? now : arena->dirty_since_ms;
     if (due && arena->totals.wide_chunk_bytes != 0) {
         carve_release_locked(arena);
-        dirty = arena->totals.dirty_bytes;
     }
-    bool purge = due && dirty != 0 && !arena->purge_failed;
+    bool purge = due && arena->totals.dirty_bytes != 0 && !arena->purge_failed;
+    size_t target = tick_target(&arena->totals);
     lock_release(&arena->lock);
     if (purge) {
-        region_purge(arena, dirty / 4 < 4 * GRANULE ? 0 : dirty / 4); /* gone in a second or so */
+        region_purge(arena, target);
     }
 }
