@@ -85,34 +85,56 @@ static misuse_t put_locked(arena_t *arena, void *block)
     return wrong;
 }
 
+/* What may lie idle without end. */
+static size_t dirty_allowed(const arena_t *arena)
+{
+    size_t share = max_size(DIRTY_MIN_BYTES, arena->totals.peak_mapped_bytes / 16);
+    return max_size(share, arena->large_threshold > LARGE_MIN_BYTES ? 2 * arena->large_threshold : 0);
+}
+
 /*
  * The dirty bytes that free runs should be cut down to; SIZE_MAX: they may stay. Beyond a bound that adapts, half of
- * them go; and when clean granules were taken because no dirty run was long enough, as many dirty ones, so
- * that what is resident does not grow by what lies idle.
+ * them go.
  */
-static size_t dirty_target(arena_t *arena)
+static size_t dirty_target(const arena_t *arena)
 {
-    totals_t *totals = &arena->totals;
+    size_t dirty = arena->totals.dirty_bytes;
     size_t allowed = arena->trim_threshold_bytes;
-    if (arena->purge_failed) {
+    if (arena->purge_failed || (allowed == 0 && dirty <= DIRTY_MIN_BYTES)) {
         return SIZE_MAX;
     }
-    if (allowed == 0) {
-        allowed = max_size(DIRTY_MIN_BYTES, totals->peak_mapped_bytes / 16);
-        allowed =
-            max_size(allowed, arena->large_threshold > LARGE_MIN_BYTES ? 2 * arena->large_threshold : 0);
-        if (arena->sliced && arena->granules->clean_taken_bytes >= CLEAN_TAKEN_BYTES) {
-            size_t taken = min_size(arena->granules->clean_taken_bytes, totals->dirty_bytes);
-            arena->granules->clean_taken_bytes = 0;
-            return min_size(totals->dirty_bytes - taken, allowed);
-        }
+    return dirty > (allowed != 0 ? allowed : dirty_allowed(arena)) ? dirty / 2 : SIZE_MAX;
+}
+
+/* Whether much new memory was taken since the last look at what lies idle. */
+static bool took_much(const arena_t *arena)
+{
+    return arena->sliced && (arena->granules->clean_taken_bytes >= CLEAN_TAKEN_BYTES ||
+                             arena->granules->large_taken_bytes >= GRANULE);
+}
+
+/*
+ * When clean granules were taken because no dirty run was long enough, or memory for large blocks, as many dirty
+ * ones go, so that what is resident does not grow by what lies idle. For large blocks free chunks give theirs, too.
+ */
+static size_t target_for_taken(arena_t *arena)
+{
+    granules_t *granules = arena->granules;
+    if (granules->large_taken_bytes >= GRANULE) {
+        carve_release_locked(arena);
     }
-    return totals->dirty_bytes > allowed ? totals->dirty_bytes / 2 : SIZE_MAX;
+    size_t taken = granules->clean_taken_bytes + granules->large_taken_bytes;
+    size_t dirty = arena->totals.dirty_bytes;
+    granules->clean_taken_bytes = granules->large_taken_bytes = 0;
+    if (dirty == 0 || arena->purge_failed || arena->trim_threshold_bytes != 0) {
+        return dirty_target(arena);
+    }
+    return min_size(dirty - min_size(taken, dirty), dirty_allowed(arena));
 }
 
 void alloc_unlock(arena_t *arena)
 {
-    size_t target = dirty_target(arena);
+    size_t target = UNLIKELY(took_much(arena)) ? target_for_taken(arena) : dirty_target(arena);
     lock_release(&arena->lock);
     if (UNLIKELY(target != SIZE_MAX)) {
         region_purge(arena, target);

@@ -68,6 +68,7 @@ typedef struct {
     run_bins_t clean_runs; /* free runs without one */
     slab_class_t slab_class[SLAB_CLASSES + 1];
     size_t clean_taken_bytes; /* out of clean runs while there were dirty ones, since the last purge */
+    size_t large_taken_bytes; /* for large blocks, since the last look at what lies idle */
 } granules_t;
 
 /* Totals that stats and limits need. */

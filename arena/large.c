@@ -69,6 +69,14 @@ static void withdraw(arena_t *arena, large_t *large)
     }
 }
 
+/* New memory: what lies idle beside it makes room (alloc_unlock). */
+static void note_taken(arena_t *arena, size_t bytes)
+{
+    if (arena->sliced) {
+        arena->granules->large_taken_bytes += bytes;
+    }
+}
+
 static void *alloc_reserved(arena_t *arena, size_t bytes, size_t alignment, bool *zero)
 {
     large_t *large = meta_calloc(sizeof *large);
@@ -88,6 +96,7 @@ static void *alloc_reserved(arena_t *arena, size_t bytes, size_t alignment, bool
     publish(arena, large);
     arena->totals.large_bytes += bytes;
     arena->totals.large_blocks++;
+    note_taken(arena, bytes);
     arena->totals.allocations++;
     arena->totals.kernel_calls++;
     lock_release(&arena->lock);
@@ -211,6 +220,7 @@ static void *remap_reserved(arena_t *arena, void *block, size_t bytes)
     if (moved != NULL) {
         names_move_locked(arena, block, moved);
         arena->totals.large_bytes += bytes - large->bytes;
+        note_taken(arena, bytes > large->bytes ? bytes - large->bytes : 0);
         large->start = moved;
         large->bytes = bytes;
     }

@@ -48,7 +48,9 @@ void *resize_in_place(arena_t *arena, void *block, size_t request, uint64_t *whe
 {
     uint32_t kind = pagemap_entry(block) ^ arena->tag;
     if (kind == KIND_LARGE) {
-        return request >= LARGE_MIN_BYTES / 2 ? large_realloc(arena, block, request, when) : NULL;
+        void *resized = request >= LARGE_MIN_BYTES / 2 ? large_realloc(arena, block, request, when) : NULL;
+        alloc_settle(arena);
+        return resized;
     }
     bool in_slab = kind <= SLAB_CLASSES || (arena->tiny != NULL && tiny_holds(arena, block));
     return !in_slab && request <= PTRDIFF_MAX - GRANULE ? resize_chunk(arena, block, request) : NULL;

@@ -279,6 +279,29 @@ static void what_the_hooks_keep_becomes_a_region(void **state)
     book_close(&book);
 }
 
+/* So that what is resident does not grow by what lies idle beside it. */
+static void new_memory_takes_the_place_of_idle_memory(void **state)
+{
+    enum { BLOCKS = 20, BYTES = 100000 };
+    static void *blocks[BLOCKS];
+
+    (void)state;
+    arena_t *whole = arena_create(NULL);
+    for (size_t i = 0; i < BLOCKS; i++)
+        fill(blocks[i] = arena_alloc(whole, BYTES), BYTES, 1);
+    void *small = arena_alloc(whole, 5000);
+    for (size_t i = 0; i < BLOCKS; i++)
+        arena_free(whole, blocks[i]);
+    size_t idle = whole->totals.wide_chunk_bytes;
+    assert_true(idle > MIB);
+    void *large = arena_alloc(whole, MIB);
+    assert_int_equal(pagemap_entry(large), whole->tag | KIND_LARGE);
+    arena_free(whole, small);
+    assert_true(whole->totals.wide_chunk_bytes + whole->totals.dirty_bytes <= idle - MIB + 2 * GRANULE);
+    assert_int_equal(arena_check(whole), 0);
+    arena_destroy(whole);
+}
+
 #define in_arena(test) cmocka_unit_test_setup_teardown(test, open_arena, close_arena)
 
 int main(void)
@@ -298,6 +321,7 @@ int main(void)
         in_arena(the_limit_refuses_and_changes_nothing),
         in_arena(an_impossible_size_is_refused),
         in_arena(releasing_all_leaves_nothing),
+        cmocka_unit_test(new_memory_takes_the_place_of_idle_memory),
         cmocka_unit_test(what_the_hooks_keep_becomes_a_region),
     };
 
