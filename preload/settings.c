@@ -189,8 +189,8 @@ void settings_read(void)
     static bool done;
     for (char **entry = done ? NULL : environ; entry != NULL && *entry != NULL; entry++) {
         char name[NAME_BYTES];
-        size_t length = min_size(strcspn(*entry, "="), sizeof name - 1);
         if (strncmp(*entry, "ARENA_", 6) == 0) {
+            size_t length = min_size(strcspn(*entry, "="), sizeof name - 1);
             memcpy(name, *entry, length);
             name[length] = 0;
             if (length == sizeof name - 1) {

@@ -186,7 +186,7 @@ static void free_rest(bool verified)
 /* What a program that once freed a large block starts with: glibc and ours map less by themselves afterwards. */
 static void heap_ready(const settings_t *settings)
 {
-    heap_open(settings->arena);
+    heap_open();
     if (settings->warm > 0)
         heap_free(heap_alloc(settings->warm));
 }
@@ -358,6 +358,7 @@ int main(int argc, char **argv)
         return usage();
     replay.trace = trace_read(STDIN_FILENO);
     replay.held = bench_table((replay.trace.slots + 1) * sizeof *replay.held);
+    heap_set(settings.arena);
     if (memory)
         replay_memory(&settings);
     else
