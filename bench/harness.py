@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -240,6 +241,7 @@ def set_huge_pages(mode):
     except OSError as error:
         sys.exit("%s: --thp %s: %s" % (TOOL, mode, error))
     atexit.register(write, before)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which runs that too
 
 
 def print_machine(options):

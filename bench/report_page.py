@@ -160,6 +160,16 @@ def micro_part(page, data):
             page.add(compare(rows, group["allocators"], memory, ["unit", ""], lambda row: rows[row][1:3]))
 
 
+def ours_to_each(results, names):
+    def cell(row, name):
+        values = paired(results, row, OURS, name, "cpu")
+        if not values:
+            return "-"
+        middle, low, high = interval(values)
+        return "%.3f [%.3f %.3f]" % (middle, low, high), "bad" if low > 1.01 else "good" if high < 1 else ""
+    return table(["", *names], [[(text(row), "text"), *(cell(row, name) for name in names)] for row in results])
+
+
 def macro_part(page, data):
     results = turns(data["results"])
     names = [name for name in data["allocators"] if name != REFERENCE]
@@ -179,8 +189,10 @@ def macro_part(page, data):
             page.add(page.picture(report_plots.dots, {name: {row: of(row, name) for row in results if of(row, name)}
                                                       for name in names}, title.lower() + ", ratio to glibc"))
         page.add(compare(results, names, of, ["glibc " + unit, ""], lambda row: [
-            reference_of(results, row, figure), data["versions"].get(row, "")[:50]],
+            reference_of(results, row, figure), data["versions"].get(row, "")[:38]],
             page.mean_of("real programs, " + title.lower())))
+    page.add("<h3>Processor time of ours to each in the same round, with intervals; red: the interval lies above 1.01</h3>")
+    page.add(ours_to_each(results, [name for name in data["allocators"] if name != OURS]))
     if data["skipped"]:
         page.add("<p>Skipped: %s.</p>" % text("; ".join("%s (%s)" % one for one in data["skipped"].items())))
 
