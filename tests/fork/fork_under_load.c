@@ -26,12 +26,11 @@ static void children_and_their_children_use_every_arena(void **state)
 
     (void)state;
     load_begins();
-    while (now_seconds() < until) {
+    while (forks < 4 || now_seconds() < until) {
         assert_int_equal(status_of_child(go_on_and_fork_again, &(bool){forks % 4 == 0}, 20), 0);
         forks++;
     }
     load_ends();
-    assert_true(forks > 3);
     printf("%zu forks\n", forks);
 }
 

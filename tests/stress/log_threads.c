@@ -105,7 +105,7 @@ static void logs_and_scribbling_come_and_go_beside_threads(void **state)
     fresh_log();
     for (size_t i = 0; i < THREADS; i++)
         start_thread(&threads[i], until_stopped, (void *)i);
-    for (; now_seconds() < until; logs++) {
+    for (; logs < 4 || now_seconds() < until; logs++) {
         must(truncate(log_path, 0) == 0);
         double began = now_seconds();
         must(arena_log_open(arena, log_path));
@@ -125,7 +125,6 @@ static void logs_and_scribbling_come_and_go_beside_threads(void **state)
     for (size_t i = 0; i < THREADS; i++)
         must(pthread_join(threads[i], NULL) == 0);
     entries_t log = read_log(log_path);
-    assert_true(logs > 3);
     end_log(&log);
     for (size_t i = 0; i < SLOTS; i++)
         arena_free(arena, atomic_exchange(&slots[i], NULL));

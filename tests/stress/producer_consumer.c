@@ -8,7 +8,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 
-enum { PAIRS = 2, RING = 1024 };
+enum { PAIRS = 2, RING = 1024, LEAST = 512 };
 
 typedef struct {
     _Alignas(64) _Atomic size_t head; /* next to be written; the producer's */
@@ -43,12 +43,12 @@ static size_t *pull(ring_t *ring)
     return block;
 }
 
-/* NULL ends the stream. The first word of a block is its size. */
+/* NULL ends the stream. The first word of a block is its size. LEAST, because the time may be others'. */
 static void produce(ring_t *ring, rng_t *rng)
 {
     size_t sent = 0;
 
-    while (sent % 64 != 0 || now_seconds() < until) {
+    while (sent < LEAST || sent % 64 != 0 || now_seconds() < until) {
         size_t bytes = sizeof(size_t) + rng_below(rng, largest);
         size_t *block = arena_alloc(arena, bytes);
         must(block != NULL);
@@ -91,7 +91,6 @@ static void stays_bounded(size_t bytes, size_t bound, unsigned flags)
     must((arena = arena_create(&(arena_options_t){.flags = flags})) != NULL);
     run_threads(2 * PAIRS, produce_or_consume);
     arena_stats_t stats = stats_of(arena);
-    assert_true(transfers > 1000);
     assert_int_equal(stats.allocations, transfers);
     assert_int_equal(stats.frees, transfers);
     assert_true(stats.live_blocks == 0 && stats_add_up(&stats));
