@@ -26,6 +26,11 @@
 #define ARENA_TABLE_SLOTS 32
 #endif
 
+/* Of the smallest requests: 1, of 8 bytes; behind malloc's names 2, as every block is aligned to 16. */
+#ifndef ARENA_LEAST_CLASS
+#define ARENA_LEAST_CLASS 1
+#endif
+
 /* Under ThreadSanitizer the asymmetric lock of the thread caches becomes a plain one, see tcache.h. */
 #if defined(__SANITIZE_THREAD__)
 #define UNDER_TSAN 1

@@ -3,7 +3,7 @@
  *
  * A hit is as in tcache/fast.c, but for the look-up: the cache of the thread's home is in slot 0, and where there
  * is none cache_none stands, whose bins are empty and whose tag matches nothing. So the first call
- * of a thread takes the miss that is there anyway. Every block is aligned to 16: the class of 8 is not used.
+ * of a thread takes the miss that is there anyway.
  */
 #include "../arena/alloc.h"
 #include "../arena/os.h"
@@ -15,7 +15,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { LEAST = 16, LEAST_CLASS = 2 };
+enum { LEAST = 16 }; /* of the alignments: ARENA_LEAST_CLASS has that size */
 
 /* Inside; leaves. The thread has no cache of a home yet, or not any more. */
 static NOINLINE void *alloc_homeless(size_t request)
@@ -27,7 +27,6 @@ static NOINLINE void *alloc_homeless(size_t request)
 
 static NOINLINE void *malloc_empty(cache_t *cache, size_t class, size_t request)
 {
-    request = max_size(request, LEAST);
     return cache != &cache_none ? cache_alloc_empty(cache, class, request) : alloc_homeless(request);
 }
 
@@ -44,22 +43,20 @@ static NOINLINE void *malloc_large(size_t request)
     return home == NULL ? NULL : alloc_public(home, request);
 }
 
-/* A request that the small table does not serve. */
-static NOINLINE void *malloc_other(size_t request)
+/* A request above the small classes. */
+static NOINLINE void *malloc_medium(size_t request)
 {
     if (UNLIKELY(request > CLASS_MAX)) {
         return malloc_large(request);
     }
-    size_t class = request <= LEAST ? LEAST_CLASS : sizeclass_of_medium(request);
     cache_enter(&thread_self);
-    return hit_alloc(table_home(), class, request, malloc_empty, malloc_tick);
+    return hit_alloc(table_home(), sizeclass_of_medium(request), request, malloc_empty, malloc_tick);
 }
 
 void *malloc(size_t request)
 {
-    /* One comparison for both ends: 8 and less would be class 1. */
-    if (UNLIKELY(request - 9 > SLAB_MAX - 9)) {
-        return malloc_other(request);
+    if (UNLIKELY(request > SLAB_MAX)) {
+        return malloc_medium(request);
     }
     size_t class = sizeclass_small[request];
     cache_enter(&thread_self);
@@ -135,7 +132,7 @@ static NOINLINE void *realloc_other(void *block, size_t request)
         return NULL;
     }
     arena_t *owner = arena_to_ask(block);
-    return owner == NULL ? NULL : arena_realloc(owner, block, max_size(request, LEAST));
+    return owner == NULL ? NULL : arena_realloc(owner, block, request);
 }
 
 /* Most calls, of who appends, change nothing. */

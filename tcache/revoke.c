@@ -236,7 +236,7 @@ misuse_t cachehook_reclaim(arena_t *arena, bool all, void **culprit)
 {
     misuse_t wrong = MISUSE_NONE;
     void *block = NULL;
-    if (!atomic_load_explicit(&arena->cached, memory_order_relaxed)) {
+    if (!arena->cacheable) { /* one that logs may have a cache that could not be stopped when the log began */
         return wrong;
     }
     lock_acquire(&registry_lock);

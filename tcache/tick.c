@@ -72,7 +72,7 @@ static void decay(cache_t *cache)
 static bool promote(cache_t *cache, unsigned class)
 {
     arena_t *arena = cache->arena;
-    if (class > SLAB_CLASSES || cache->carve_left[class] < sizeclass_chunk[class] ||
+    if (class > SLAB_CLASSES || (cache->graduated >> class & 1) != 0 ||
         (arena->flags & ARENA_NO_SLABS) != 0) {
         return false;
     }
@@ -81,7 +81,10 @@ static bool promote(cache_t *cache, unsigned class)
     lock_release(&arena->lock);
     piece_count(cache);
     cache->carve_left[class] = cache->carve_noted[class] = 0;
-    cache_empty_loaded(cache, class);
+    cache->graduated |= (uint64_t)1 << class;
+    do {
+        cache_empty_loaded(cache, class);
+    } while (cache_load_own(cache, class));
     return true;
 }
 
