@@ -44,7 +44,7 @@ def case(name, needs, version, prepare=None, variables=None, preload=""):
 # --- interpreters and databases ---
 
 def redis_inputs(folder, quick):
-    servers.redis_commands(folder / "commands", 30_000 if quick else 300_000)
+    servers.redis_commands(folder / "commands", 30_000 if quick else 150_000)
 
 
 # Debian's server is linked to jemalloc; for the comparison it is given glibc's malloc. What redis-benchmark
@@ -53,7 +53,7 @@ def redis_inputs(folder, quick):
       prepare=redis_inputs, preload="libc.so.6")
 def redis(run):
     port = matrix.free_port()
-    requests = "5000" if run.quick else "30000"
+    requests = "5000" if run.quick else "15000"
 
     def cli(*arguments, **more):
         return servers.redis_cli(run, port, *arguments, env=CLIENT, **more)
@@ -161,4 +161,4 @@ def smt2(size, bits):
 
 @case("z3", {"z3": "z3"}, ["z3", "--version"])
 def z3(run):
-    run.run("z3", "-in", input=smt2(5, 4) if run.quick else smt2(9, 8), label="answers")
+    run.run("z3", "-in", input=smt2(5, 4) if run.quick else smt2(10, 8), label="answers")
