@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "../../arena/large.h"
 
+#include "../../arena/alloc.h"
 #include "../../arena/os.h"
 #include "../../arena/pagemap.h"
 #include "../../arena/region.h"
@@ -302,6 +303,27 @@ static void new_memory_takes_the_place_of_idle_memory(void **state)
     arena_destroy(whole);
 }
 
+/* With a fiftieth of it in use, what a tick lets stay is no more than that. */
+static void a_tick_leaves_no_more_idle_than_is_in_use(void **state)
+{
+    enum { BLOCKS = 150, BYTES = 100000, KEPT = 3 };
+    static void *blocks[BLOCKS];
+
+    (void)state;
+    arena_t *whole = arena_create(&(arena_options_t){.purge_delay_ms = 1});
+    for (size_t i = 0; i < BLOCKS; i++)
+        fill(blocks[i] = arena_alloc(whole, BYTES), BYTES, 1);
+    for (size_t i = KEPT; i < BLOCKS; i++)
+        arena_free(whole, blocks[i]);
+    assert_true(whole->totals.dirty_bytes > 8 * MIB);
+    usleep(20000); /* the clock is a coarse one */
+    alloc_tick(whole);
+    const totals_t *totals = &whole->totals;
+    assert_true(totals->dirty_bytes <= totals->mapped_bytes - totals->free_run_bytes);
+    assert_true(totals->dirty_bytes <= 2 * MIB);
+    arena_destroy(whole);
+}
+
 #define in_arena(test) cmocka_unit_test_setup_teardown(test, open_arena, close_arena)
 
 int main(void)
@@ -322,6 +344,7 @@ int main(void)
         in_arena(an_impossible_size_is_refused),
         in_arena(releasing_all_leaves_nothing),
         cmocka_unit_test(new_memory_takes_the_place_of_idle_memory),
+        cmocka_unit_test(a_tick_leaves_no_more_idle_than_is_in_use),
         cmocka_unit_test(what_the_hooks_keep_becomes_a_region),
     };
 
