@@ -25,7 +25,7 @@ void *arena_calloc(arena_t *arena, size_t count, size_t size)
         return NULL;
     }
     bool zero = false;
-    bool cached = cachehook_allowed(arena) && bytes <= CLASS_MAX;
+    bool cached = cachehook_allowed(arena) && bytes <= LARGE_MIN_BYTES;
     void *block = cached ? arena_alloc(arena, bytes) : alloc_block(arena, bytes, 8, &zero);
     if (block != NULL && !zero) {
         memset(block, 0, bytes);

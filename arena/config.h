@@ -62,10 +62,10 @@ enum {
     GRANULE_LOG2 = 16, /* runs, slabs and page-map entries */
     LEAF_LOG2 = 16,    /* granules that one page-map leaf describes */
 
-    SLAB_CLASSES = 33,  /* 8, then 16 to 128 by 16, then 8 steps a doubling to 1,024 bytes */
-    CLASSES = 97,       /* and on, 8 steps a doubling, to 256 KiB: chunks that magazines may hold */
-    SLAB_MAX = 1024,    /* bytes: the largest slab class */
-    CLASS_MAX = 262144, /* bytes: the largest class */
+    SLAB_CLASSES = 33,   /* 8, then 16 to 128 by 16, then 8 steps a doubling to 1,024 bytes */
+    CLASSES = 113,       /* and on, 8 steps a doubling, to 1 MiB: chunks that magazines may hold */
+    SLAB_MAX = 1024,     /* bytes: the largest slab class */
+    CLASS_MAX = 1048576, /* bytes: the largest class */
 
     ARENA_INDEX_BITS = 24, /* page-map entries hold this much of an arena's index */
     ARENA_NAME_BYTES = 64,
@@ -74,7 +74,7 @@ enum {
     MAGAZINE_SLOTS = 63,
 
     TABLE_SLOTS = ARENA_TABLE_SLOTS, /* thread-local: caches found without a lock */
-    CACHE_HASH = 64,                 /* buckets of a thread's own caches */
+    CACHE_HASH = 128,                /* buckets of a thread's own caches */
     EARN_FREES = 64,                 /* of a class above SLAB_MAX before it gets a magazine */
     TICK_ALLOCATIONS = 4096,         /* cached allocations between two looks at the clock */
     PURGE_DELAY_MS = 250,
@@ -95,8 +95,9 @@ enum {
 #define PIECE_MAX_BYTES (32 * KIB)
 #define GRADUATE_BYTES (16 * KIB) /* chunk-backed bytes of a class before it gets slabs */
 #define FIRST_REGION_BYTES (2 * GRANULE)
-#define REGION_MAX_BYTES (64 * MIB)     /* regions grow up to this; larger ones only on demand */
-#define LARGE_MIN_BYTES (256 * KIB)     /* the threshold of large blocks begins here */
+#define REGION_MAX_BYTES (64 * MIB) /* regions grow up to this; larger ones only on demand */
+#define LARGE_MIN_BYTES \
+    (256 * KIB) /* the threshold of large blocks begins here; from here on zero pages pay */
 #define LARGE_MAX_BYTES (32 * MIB)      /* and rises to this */
 #define DIRTY_MIN_BYTES (16 * MIB)      /* free resident bytes an arena may keep, or 1/16 of its peak */
 #define TICK_RETAIN_BYTES (4 * GRANULE) /* and what a tick lets stay of them at least, or nothing */

@@ -41,7 +41,7 @@ want_t want_of(const arena_t *arena, size_t request, size_t alignment)
 
 want_t want_grown(const arena_t *arena, size_t request)
 {
-    bool rounds = cachehook_allowed(arena) && request > SLAB_MAX && request <= CLASS_MAX;
+    bool rounds = cachehook_allowed(arena) && request > SLAB_MAX && request <= LARGE_MIN_BYTES;
     return want_of(arena, rounds ? sizeclass_bytes[sizeclass_of(request)] : request, arena->quantum);
 }
 

@@ -114,7 +114,7 @@ void *calloc(size_t count, size_t size)
         return fail(ENOMEM);
     }
     /* No cache: perhaps because there is a log, which is to say "calloc". */
-    if (UNLIKELY(bytes > CLASS_MAX || table_home() == &cache_none)) {
+    if (UNLIKELY(bytes > LARGE_MIN_BYTES || table_home() == &cache_none)) {
         arena_t *home = domain_home();
         return home == NULL ? NULL : arena_calloc(home, 1, max_size(bytes, LEAST));
     }

@@ -98,6 +98,14 @@ static void *alloc_slow(cache_t *cache, unsigned class, size_t request)
     return block != NULL ? block : cache_refill(cache, class, request);
 }
 
+static bool has_earned(cache_t *cache, unsigned class)
+{
+    lock_acquire(&cache->lock);
+    bool earned = cache_is_worth_a_magazine(cache, class);
+    lock_release(&cache->lock);
+    return earned;
+}
+
 void *cache_alloc_miss(arena_t *arena, size_t size)
 {
     cache_leave(&thread_self);
@@ -106,6 +114,9 @@ void *cache_alloc_miss(arena_t *arena, size_t size)
         return alloc_public(arena, size);
     }
     unsigned class = sizeclass_of(size);
+    if (size > LARGE_MIN_BYTES && !has_earned(cache, class)) {
+        return alloc_public(arena, size); /* perhaps a large block */
+    }
     void *block = NULL;
     bool empty = !atomic_load_explicit(&arena->grown, memory_order_relaxed);
     for (int attempt = empty; attempt < 2 && block == NULL; attempt++) {

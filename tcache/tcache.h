@@ -88,6 +88,7 @@ typedef struct thread_record {
     unsigned caches;
     cache_t *retired; /* its caches of arenas that are gone, for arenas to come */
     unsigned retired_count;
+    unsigned surplus;     /* uses of arenas without a cache when there were too many already */
     unsigned next_victim; /* bucket from which the next surplus cache goes */
 } thread_record_t;
 

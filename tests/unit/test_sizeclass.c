@@ -17,7 +17,7 @@ static void derive(void)
     classes = 1;
     for (size_t bytes = 16; bytes <= 128; bytes += 16)
         rule[++classes] = bytes;
-    for (size_t from = 128; from < 256 * KIB; from *= 2) {
+    for (size_t from = 128; from < MIB; from *= 2) {
         for (size_t step = 1; step <= 8; step++)
             rule[++classes] = from + step * from / 8;
     }

@@ -10,7 +10,7 @@
 #include "../../tcache/depot.h"
 #include "../support.h"
 
-enum { CACHES_MAX = 256 }; /* of one thread, as thread.c has it */
+enum { CACHES_MAX = 1024 }; /* of one thread, as thread.c has it */
 
 static arena_t *arena;
 
