@@ -161,6 +161,10 @@ static bool grow_from_stock(arena_t *arena, size_t need, size_t want)
     span_t span = {.source = ARENA_SOURCE_MMAP, .kind = KIND_FREE_DIRTY, .in_map = true};
     span.start = stock_take(need, max_size(4 * want, need), &span.bytes);
     if (span.start == NULL) {
+        span.bytes = want;
+        span.start = stock_cut(want);
+    }
+    if (span.start == NULL) {
         return false;
     }
     bool done = region_reserve(arena, span.bytes);
@@ -168,7 +172,7 @@ static bool grow_from_stock(arena_t *arena, size_t need, size_t want)
         region_unreserve(arena, span.bytes);
         done = false;
     }
-    if (!done && !stock_put(span.start, span.bytes)) {
+    if (!done) {
         os_unmap(span.start, span.bytes);
     }
     return done;

@@ -302,9 +302,10 @@ void region_release(arena_t *arena, region_t *last, bool lives_on)
         region_t region = *last;
         region_free(arena, last);
         watch_span(arena, LOG_TRIM, region.start, region.bytes);
-        bool stocked = region.source == ARENA_SOURCE_MMAP && (arena->flags & ARENA_HUGE_PAGES) == 0 &&
-                       stock_put(region.start, region.bytes);
-        if (!stocked &&
+        if (region.source == ARENA_SOURCE_MMAP && (arena->flags & ARENA_HUGE_PAGES) == 0) {
+            region.bytes -= stock_put(region.start, region.bytes);
+        }
+        if (region.bytes != 0 &&
             !source_return(arena, region.source, region.start - region.pad, region.bytes + region.pad)) {
             take_refused(arena, &region, lives_on);
         }

@@ -18,16 +18,19 @@ static unsigned used;
 static size_t held_bytes;
 static uint64_t decayed_ms;
 
-bool stock_put(void *start, size_t bytes)
+size_t stock_put(void *start, size_t bytes)
 {
     lock_acquire(&lock);
-    bool room = used < ENTRIES && bytes <= STOCK_MAX_BYTES - min_size(held_bytes, STOCK_MAX_BYTES);
-    if (room) {
-        entries[used++] = (entry_t){start, bytes};
-        held_bytes += bytes;
+    size_t kept = used == ENTRIES ? 0 : min_size(bytes, STOCK_MAX_BYTES - held_bytes);
+    if (kept != bytes && kept < FIRST_REGION_BYTES) {
+        kept = 0;
+    }
+    if (kept != 0) {
+        entries[used++] = (entry_t){at(start, bytes - kept), kept};
+        held_bytes += kept;
     }
     lock_release(&lock);
-    return room;
+    return kept;
 }
 
 /* The last one put that fits, because it is the warmest. */
@@ -42,6 +45,22 @@ void *stock_take(size_t least, size_t most, size_t *bytes)
             held_bytes -= entries[i].bytes;
             entries[i] = entries[--used];
             break;
+        }
+    }
+    lock_release(&lock);
+    return start;
+}
+
+/* From its end: regions that grow downwards, as the kernel's mappings do, are one again in the end. */
+void *stock_cut(size_t bytes)
+{
+    void *start = NULL;
+    lock_acquire(&lock);
+    for (unsigned i = used; i-- > 0 && start == NULL;) {
+        if (entries[i].bytes > bytes) {
+            entries[i].bytes -= bytes;
+            held_bytes -= bytes;
+            start = at(entries[i].start, entries[i].bytes);
         }
     }
     lock_release(&lock);

@@ -10,11 +10,15 @@
 
 #include <stddef.h>
 
-/* Keeps a mapping of whole granules, contents unknown; false: there is no room, the caller unmaps it. */
-HIDDEN bool stock_put(void *start, size_t bytes);
+/* Keeps a mapping of whole granules, contents unknown, or its end; returns how many bytes. The caller unmaps those
+ * before them. */
+HIDDEN size_t stock_put(void *start, size_t bytes);
 
 /* A mapping of at least `least` and at most `most` bytes, or NULL. */
 HIDDEN void *stock_take(size_t least, size_t most, size_t *bytes);
+
+/* `bytes`, whole granules, of a longer mapping, or NULL. */
+HIDDEN void *stock_cut(size_t bytes);
 
 /* Unmaps all but `keep` bytes; returns what went. */
 HIDDEN size_t stock_trim(size_t keep);

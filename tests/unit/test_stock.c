@@ -17,7 +17,7 @@ static void *put_new(size_t granules)
 {
     void *start = os_map(granules * GRANULE, GRANULE, (os_map_options_t){0});
 
-    must(start != NULL && stock_put(start, granules * GRANULE));
+    must(start != NULL && stock_put(start, granules * GRANULE) == granules * GRANULE);
     return start;
 }
 
@@ -64,19 +64,35 @@ static void the_warmest_that_fits_serves(void **state)
     os_unmap(warm, bytes);
 }
 
+static void a_longer_one_can_be_cut_from_its_end(void **state)
+{
+    (void)state;
+    char *start = put_new(8);
+    assert_null(stock_cut(8 * GRANULE)); /* to be taken */
+    assert_ptr_equal(stock_cut(3 * GRANULE), start + 5 * GRANULE);
+    assert_int_equal(stock_bytes(), 5 * GRANULE);
+    assert_ptr_equal(stock_cut(4 * GRANULE), start + GRANULE);
+    assert_null(stock_cut(GRANULE));
+    assert_int_equal(stock_trim(0), GRANULE);
+    os_unmap(start + GRANULE, 7 * GRANULE);
+}
+
 static void it_is_bounded_in_bytes(void **state)
 {
     (void)state;
     for (int i = 0; i < 15; i++)
         put_new(16);
-    void *more = os_map(GRANULE * 17, GRANULE, (os_map_options_t){0});
-    assert_false(stock_put(more, GRANULE * 17));
-    assert_true(stock_put(more, GRANULE * 16)); /* to the last byte */
+    char *more = os_map(GRANULE * 17, GRANULE, (os_map_options_t){0});
+    assert_int_equal(stock_put(more, GRANULE * 17), GRANULE * 16); /* to the last byte */
     assert_int_equal(stock_bytes(), STOCK_MAX_BYTES);
-    void *one = os_map(GRANULE, GRANULE, (os_map_options_t){0});
-    assert_false(stock_put(one, GRANULE));
-    os_unmap(one, GRANULE);
-    os_unmap((char *)more + 16 * GRANULE, GRANULE);
+    assert_int_equal(stock_put(more, GRANULE), 0);
+    size_t bytes;
+    assert_ptr_equal(stock_take(16 * GRANULE, 16 * GRANULE, &bytes), more + GRANULE); /* the end was kept */
+    os_unmap(more, 17 * GRANULE);
+    put_new(15);
+    more = os_map(GRANULE * 3, GRANULE, (os_map_options_t){0});
+    assert_int_equal(stock_put(more, GRANULE * 3), 0); /* what is left is less than a first region */
+    os_unmap(more, 3 * GRANULE);
 }
 
 static void it_is_bounded_in_entries(void **state)
@@ -149,8 +165,8 @@ static void *put_and_take(void *number)
         fill(start, 256, (uintptr_t)number); /* another thread that had it too would show */
         fill(start + bytes - 256, 256, (uintptr_t)number);
         must(holds(start, 256, (uintptr_t)number) && holds(start + bytes - 256, 256, (uintptr_t)number));
-        if (!stock_put(start, bytes))
-            os_unmap(start, bytes);
+        size_t kept = stock_put(start, bytes);
+        must(kept == bytes || os_unmap(start, bytes - kept));
         if (rng_below(&rng, 50) == 0)
             stock_trim(16 * GRANULE);
     }
@@ -171,6 +187,7 @@ int main(void)
         with_empty(what_was_put_can_be_taken),
         with_empty(what_is_too_short_or_too_long_is_not_taken),
         with_empty(the_warmest_that_fits_serves),
+        with_empty(a_longer_one_can_be_cut_from_its_end),
         with_empty(it_is_bounded_in_bytes),
         with_empty(it_is_bounded_in_entries),
         with_empty(a_trim_unmaps_down_to_what_is_kept),
