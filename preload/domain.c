@@ -110,12 +110,12 @@ static arena_t *first(void)
 
 arena_t *domain_home(void)
 {
-    arena_t *home = thread_self.home;
+    arena_t *home = thread_home();
     if (home == NULL) {
         unsigned count = count_arenas();
         unsigned turn = atomic_fetch_add_explicit(&next_thread, 1, memory_order_relaxed);
         home = count == 0 ? first() : domain_arena(turn % count);
-        thread_self.home = home;
+        thread_set_home(home);
     }
     return home;
 }
@@ -138,23 +138,44 @@ static uint64_t waits_of(arena_t *arena)
 static unsigned own_index(unsigned count)
 {
     unsigned own = 0;
-    while (own < count && domain_arena(own) != thread_self.home) {
+    while (own < count && domain_arena(own) != thread_home()) {
         own++;
     }
     return own;
 }
 
-void domain_spread(void)
+/* Of the others, the arena where fewest threads are at home; *settled: how many. NULL: there is no other. */
+static arena_t *emptiest(unsigned count, unsigned own, unsigned *settled)
+{
+    arena_t *found = NULL;
+    for (unsigned step = 1; step < count; step++) {
+        arena_t *other = domain_arena((own + step) % count);
+        unsigned threads = thread_count_settled(other);
+        if (found == NULL || threads < *settled) {
+            found = other;
+            *settled = threads;
+        }
+    }
+    return found;
+}
+
+void domain_spread(bool if_it_helps)
 {
     int saved = errno;
     unsigned count = count_arenas();
-    unsigned next = own_index(count) + 1;
-    if (next > count) {
+    unsigned own = own_index(count);
+    if (own == count) {
         return;
     }
-    arena_t *other = next < count ? domain_arena(next) : next < most_arenas() ? make(next) : domain_arena(0);
-    if (other != NULL && other != thread_self.home) {
-        thread_settle(other);
+    unsigned settled = 0;
+    arena_t *there = emptiest(count, own, &settled);
+    bool makes = (there == NULL || settled != 0) && count < most_arenas();
+    settled = makes ? 0 : settled;
+    if ((there != NULL || makes) && (!if_it_helps || settled + 1 < thread_count_settled(thread_home()))) {
+        there = makes ? make(count) : there;
+        if (there != NULL) {
+            thread_settle(there);
+        }
     }
     errno = saved;
 }
@@ -166,9 +187,9 @@ void domain_look(void)
     if (own == count) {
         return;
     }
-    uint64_t waits = waits_of(thread_self.home);
+    uint64_t waits = waits_of(thread_home());
     uint64_t seen = atomic_exchange_explicit(&waits_seen[own], waits, memory_order_relaxed);
     if (waits > seen && waits - seen >= WAITS_TO_MOVE) {
-        domain_spread();
+        domain_spread(true);
     }
 }

@@ -23,7 +23,8 @@ HIDDEN arena_t *domain_arena(unsigned i);
 /* To be called now and then by a thread that allocates: leaves a home whose mutex is often taken. */
 HIDDEN void domain_look(void);
 
-/* Moves the calling thread to the next arena, which is made if there may be one more. */
-HIDDEN void domain_spread(void);
+/* Moves the calling thread to the arena where fewest threads are at home, one made for it if there may be one more;
+ * `if_it_helps`: unless it would be as crowded there as at home, or they would go to and fro. */
+HIDDEN void domain_spread(bool if_it_helps);
 
 #endif

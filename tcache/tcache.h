@@ -76,7 +76,8 @@ typedef struct {
         table[TABLE_SLOTS]; /* never NULL: cache_none, or a cache that this thread may use; relaxed */
     _Atomic uint32_t busy;  /* pairs with wait_until_idle in revoke.c */
     bool gone;              /* no more caches: this thread's exit has begun, or its record is being made */
-    arena_t *home;          /* the arena whose cache is in slot 0 too, or NULL; see thread_settle */
+    _Atomic(arena_t *)
+        home; /* the arena whose cache is in slot 0 too, or NULL; relaxed, as others only count it */
     struct thread_record *record;
 } thread_t;
 
@@ -154,6 +155,20 @@ HIDDEN cache_t *thread_cache(arena_t *arena);
 /* Makes the arena the calling thread's home: its cache, once there is one, is in slot 0. What the thread had cached
  * of the old home goes back there. The arena may never be destroyed. */
 HIDDEN void thread_settle(arena_t *arena);
+
+/* Threads that have settled in the arena, as far as they have caches at all. Takes the registry lock; by their number. */
+HIDDEN unsigned thread_count_settled(const arena_t *arena);
+
+INLINE arena_t *thread_home(void)
+{
+    return atomic_load_explicit(&thread_self.home, memory_order_relaxed);
+}
+
+/* Before the thread has a cache: what is in slot 0 stays. */
+INLINE void thread_set_home(arena_t *arena)
+{
+    atomic_store_explicit(&thread_self.home, arena, memory_order_relaxed);
+}
 
 /* Slow paths; all are called inside and leave. */
 HIDDEN void *cache_alloc_empty(cache_t *cache, size_t class, size_t request);

@@ -245,7 +245,7 @@ cache_t *thread_cache(arena_t *arena)
     }
     if (cache != NULL) { /* no revoker is at it: it would hold the registry lock */
         atomic_store_explicit(table_slot(self, arena), cache, memory_order_relaxed);
-        if (self->home == arena) {
+        if (thread_home() == arena) {
             atomic_store_explicit(table_slot(self, NULL), cache, memory_order_relaxed);
         }
     }
@@ -256,8 +256,8 @@ cache_t *thread_cache(arena_t *arena)
 void thread_settle(arena_t *arena)
 {
     thread_t *self = &thread_self;
-    arena_t *old = self->home;
-    self->home = arena;
+    arena_t *old = thread_home();
+    thread_set_home(arena);
     lock_acquire(&registry_lock);
     if (self->record != NULL && old != arena) {
         cache_t *left = old == NULL ? NULL : find_locked(self->record, old);
@@ -270,6 +270,17 @@ void thread_settle(arena_t *arena)
         }
     }
     lock_release(&registry_lock);
+}
+
+unsigned thread_count_settled(const arena_t *arena)
+{
+    unsigned count = 0;
+    lock_acquire(&registry_lock);
+    for (const thread_record_t *record = threads_first; record != NULL; record = record->next) {
+        count += atomic_load_explicit(&record->thread->home, memory_order_relaxed) == arena;
+    }
+    lock_release(&registry_lock);
+    return count;
 }
 
 /* Releases the registry lock for moments: too much free memory goes back to the kernel, or to hooks. */

@@ -97,7 +97,7 @@ static void *work(void *seed)
             free(block);
         }
         if (step % 1000 == 999) {
-            domain_spread(); /* as if the mutex had been found taken again and again */
+            domain_spread(false); /* as if the mutex had been found taken again and again */
         }
         if (home != domain_home()) {
             atomic_fetch_add(&moves, home != NULL);
@@ -116,7 +116,7 @@ static void *disturb(void *stop)
             must(arena_check(domain_arena(i)) == 0, "an invariant");
             atomic_store(&arenas_seen, i + 1);
         }
-        domain_spread();
+        domain_spread(false);
     }
     return NULL;
 }
