@@ -5,6 +5,7 @@
 #include "carve.h"
 #include "large.h"
 #include "os.h"
+#include "park.h"
 #include "region.h"
 #include "run.h"
 #include "slab.h"
@@ -227,6 +228,7 @@ void alloc_reclaim(arena_t *arena)
     slab_release_empty_locked(arena);
     carve_release_locked(arena);
     lock_release(&arena->lock);
+    park_drop_old(arena, UINT64_MAX);
     region_trim(arena, 0);
     stock_trim(0);
 }

@@ -12,6 +12,7 @@
 #include "large.h"
 #include "name.h"
 #include "os.h"
+#include "park.h"
 #include "region.h"
 #include "registry.h"
 #include "slab.h"
@@ -100,6 +101,9 @@ static void configure(arena_t *arena, const arena_options_t *options)
     lock_init(&arena->grow, RANK_GROW, single);
     lock_init(&arena->lock, RANK_ARENA, single);
     arena->last_region_id = 0;
+    arena->parks = false;
+    arena->large_freed_ms = 0;
+    arena->parked = NULL;
     arena->large_threshold = LARGE_MIN_BYTES;
     arena->totals = (totals_t){0};
     arena->purge_failed = false;
@@ -205,6 +209,7 @@ static void check_alive(const arena_t *arena)
 static void empty(arena_t *arena, bool keep_first)
 {
     lock_acquire(&arena->grow);
+    park_drop(arena);
     lock_acquire(&arena->lock);
     large_t *larges = large_detach_all_locked(arena);
     region_t *regions = region_detach_all_locked(arena, keep_first);
@@ -214,6 +219,7 @@ static void empty(arena_t *arena, bool keep_first)
                                .kernel_calls = old.kernel_calls,
                                .purged_bytes = old.purged_bytes,
                                .mapped_bytes = old.mapped_bytes,
+                               .parked_bytes = old.parked_bytes,
                                .stuck_bytes = old.stuck_bytes};
     clear_heap(arena);
     region_reuse_kept_locked(arena);

@@ -8,6 +8,7 @@
 #include "large.h"
 #include "name.h"
 #include "os.h"
+#include "park.h"
 #include "region.h"
 #include "slab.h"
 #include "stock.h"
@@ -262,9 +263,13 @@ void alloc_tick(arena_t *arena)
     if (due && arena->totals.wide_chunk_bytes != 0) {
         carve_release_locked(arena);
     }
+    bool parked = due && arena->totals.parked_bytes != 0;
     bool purge = due && arena->totals.dirty_bytes != 0 && !arena->purge_failed;
     size_t target = tick_target(&arena->totals);
     lock_release(&arena->lock);
+    if (parked) {
+        park_drop_old(arena, now - PURGE_DELAY_MS);
+    }
     if (purge) {
         region_purge(arena, target);
     }

@@ -83,6 +83,7 @@ typedef struct {
     size_t slab_usable, slab_blocks;   /* blocks given out */
     size_t slab_free_usable;           /* blocks that slabs still hold */
     size_t large_bytes, large_blocks;
+    size_t parked_bytes;  /* of a large block that is gone; written under both locks */
     size_t stuck_bytes;   /* less than a granule each, that the source would not take back */
     uint64_t allocations; /* by calls that took the mutex, and from caches now gone */
     uint64_t kernel_calls;
@@ -131,6 +132,9 @@ struct arena {
     lock_t grow;
     /* guarded by grow */
     uint32_t last_region_id;
+    bool parks;              /* large blocks come and go: see park.h */
+    uint64_t large_freed_ms; /* when the last one went */
+    char *parked;            /* totals.parked_bytes there; written under both locks */
 
     lock_t lock;
     /* guarded by lock */

@@ -4,6 +4,7 @@
 #include "meta.h"
 #include "name.h"
 #include "os.h"
+#include "park.h"
 #include "region.h"
 #include "watch.h"
 
@@ -77,6 +78,30 @@ static void note_taken(arena_t *arena, size_t bytes)
     }
 }
 
+/* In the place of one that went. */
+static void *reuse_parked(arena_t *arena, size_t bytes, size_t alignment, bool *zero)
+{
+    large_t *large = arena->parked == NULL ? NULL : meta_calloc(sizeof *large);
+    if (large == NULL) {
+        return NULL;
+    }
+    lock_acquire(&arena->lock);
+    *large = (large_t){.start = park_take_locked(arena, bytes, alignment), .bytes = bytes};
+    char *start = large->start;
+    if (start != NULL) {
+        publish(arena, large);
+        arena->totals.large_bytes += bytes;
+        arena->totals.large_blocks++;
+        arena->totals.allocations++;
+        *zero = false;
+    }
+    lock_release(&arena->lock);
+    if (start == NULL) {
+        meta_free(large);
+    }
+    return start;
+}
+
 static void *alloc_reserved(arena_t *arena, size_t bytes, size_t alignment, bool *zero)
 {
     large_t *large = meta_calloc(sizeof *large);
@@ -109,10 +134,15 @@ void *large_alloc(arena_t *arena, size_t request, size_t alignment, bool *zero)
     if (request > PTRDIFF_MAX - GRANULE || arena->source == ARENA_SOURCE_BUFFER) {
         return NULL;
     }
-    void *block = NULL;
+    alignment = max_size(alignment, GRANULE);
     lock_acquire(&arena->grow); /* while mapped_bytes and what explains them differ */
-    if (region_reserve(arena, bytes)) {
-        block = alloc_reserved(arena, bytes, max_size(alignment, GRANULE), zero);
+    void *block = reuse_parked(arena, bytes, alignment, zero);
+    if (block == NULL) {
+        park_drop(arena);
+        park_note_mapped(arena);
+    }
+    if (block == NULL && region_reserve(arena, bytes)) {
+        block = alloc_reserved(arena, bytes, alignment, zero);
         if (block == NULL) {
             region_unreserve(arena, bytes);
         }
@@ -173,8 +203,9 @@ misuse_t large_free(arena_t *arena, void *block)
         lock_release(&arena->grow);
         return MISUSE_INTERIOR;
     }
-    bool gone = unmap_large(arena, large->start, large->bytes);
-    if (!gone) {
+    bool parked = park_put(arena, large->start, large->bytes);
+    bool gone = !parked && unmap_large(arena, large->start, large->bytes);
+    if (!gone && !parked) {
         keep(arena, large);
     }
     lock_acquire(&arena->lock);
@@ -230,6 +261,28 @@ static void *remap_reserved(arena_t *arena, void *block, size_t bytes)
     return moved;
 }
 
+/* What is parked makes room. */
+static bool reserve_anew(arena_t *arena, size_t bytes)
+{
+    park_drop(arena);
+    return region_reserve(arena, bytes);
+}
+
+/* Takes what is parked right behind the block. */
+static bool extend(arena_t *arena, const void *block, size_t bytes)
+{
+    lock_acquire(&arena->lock);
+    large_t *large = large_find_locked(arena, block);
+    size_t more = bytes - large->bytes;
+    bool done = arena->parked == large->start + large->bytes && park_take_locked(arena, more, 1) != NULL;
+    if (done) {
+        arena->totals.large_bytes += more;
+        large->bytes = bytes;
+    }
+    lock_release(&arena->lock);
+    return done;
+}
+
 void *large_realloc(arena_t *arena, void *block, size_t request, uint64_t *when)
 {
     size_t old = large_usable(arena, block);
@@ -242,7 +295,9 @@ void *large_realloc(arena_t *arena, void *block, size_t request, uint64_t *when)
     }
     void *moved = NULL;
     lock_acquire(&arena->grow);
-    if (bytes < old || region_reserve(arena, bytes - old)) {
+    if (bytes > old && extend(arena, block, bytes)) {
+        moved = block;
+    } else if (bytes < old || reserve_anew(arena, bytes - old)) {
         moved = remap_reserved(arena, block, bytes);
         if ((moved == NULL) == (bytes > old)) {
             region_unreserve(arena, bytes > old ? bytes - old : old - bytes);

@@ -7,6 +7,7 @@
 #include "cachehook.h"
 #include "carve.h"
 #include "os.h"
+#include "park.h"
 #include "region.h"
 #include "registry.h"
 #include "slab.h"
@@ -75,7 +76,8 @@ static size_t give_back_free(arena_t *arena, size_t keep_bytes)
     slab_release_empty_locked(arena);
     carve_release_locked(arena);
     lock_release(&arena->lock);
-    size_t given = region_trim(arena, keep_bytes);
+    size_t given = mapped_bytes(arena) > keep_bytes ? park_drop_old(arena, UINT64_MAX) : 0;
+    given += region_trim(arena, keep_bytes);
     if (mapped_bytes(arena) <= keep_bytes) {
         return given;
     }

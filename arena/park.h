@@ -1,0 +1,29 @@
+/*
+ * park.h: the memory of the large block that was freed last, kept a while for the next one where large blocks come and
+ * go: a buffer that grows by reallocation, again and again, finds its pages where it left them. One mapping an arena,
+ * at most PARK_MAX_BYTES, for PURGE_DELAY_MS of activity. The first block that goes is never kept: only an arena that
+ * mapped a large block soon after it had freed one parks.
+ */
+#ifndef ARENA_PARK_H
+#define ARENA_PARK_H
+
+#include "heap.h"
+
+/* Caller holds grow. A large block is mapped anew. */
+HIDDEN void park_note_mapped(arena_t *arena);
+
+/* Caller holds grow. Keeps [start, start + bytes), which is out of the arena's books but for mapped_bytes; false: the
+ * caller unmaps it. */
+HIDDEN bool park_put(arena_t *arena, char *start, size_t bytes);
+
+/* Caller holds both locks. The first `bytes` of what is parked, in the books as nothing yet; NULL: not so much, or not
+ * so aligned. Contents unknown. */
+HIDDEN char *park_take_locked(arena_t *arena, size_t bytes, size_t alignment);
+
+/* Caller holds grow. Unmaps what is parked; if the kernel refuses, it stays. Returns how many bytes went. */
+HIDDEN size_t park_drop(arena_t *arena);
+
+/* No lock held: unmaps it if it was parked before `before_ms`. */
+HIDDEN size_t park_drop_old(arena_t *arena, uint64_t before_ms);
+
+#endif

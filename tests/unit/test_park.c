@@ -1,0 +1,164 @@
+/* test_park.c: where large blocks come and go, the memory of the last one waits for the next; and is nobody's loss. */
+#define _GNU_SOURCE
+#include "../../arena/park.h"
+
+#include "../../arena/os.h"
+#include "../support.h"
+
+enum { BYTES = 40 * MIB }; /* above LARGE_MAX_BYTES: never served by chunks */
+
+static void *come_and_go(arena_t *arena, size_t bytes)
+{
+    char *block = NULL;
+
+    for (int i = 0; i < 2; i++) { /* the first that goes is never kept */
+        must((block = arena_alloc(arena, bytes)) != NULL);
+        arena_free(arena, block);
+    }
+    return block;
+}
+
+static void the_first_that_goes_is_unmapped(void **state)
+{
+    unsigned char residence;
+
+    (void)state;
+    arena_t *arena = arena_create(NULL);
+    char *block = arena_alloc(arena, BYTES);
+    arena_free(arena, block);
+    assert_int_equal(mincore(block, 1, &residence), -1);
+    assert_int_equal(arena->totals.parked_bytes, 0);
+    arena_destroy(arena);
+}
+
+static void the_next_one_gets_what_waits(void **state)
+{
+    (void)state;
+    arena_t *arena = arena_create(NULL);
+    char *gone = come_and_go(arena, BYTES);
+    assert_int_equal(arena->totals.parked_bytes, BYTES);
+    arena_stats_t before = stats_of(arena);
+    assert_true(stats_add_up(&before));
+    assert_true(before.mapped_bytes >= BYTES && before.live_bytes == 0);
+    char *block = arena_alloc(arena, 33 * MIB);
+    assert_ptr_equal(block, gone);
+    assert_int_equal(arena_usable_size(arena, block), 33 * MIB);
+    fill(block, 33 * MIB, 1);
+    assert_int_equal(arena_check(arena), 0);
+    assert_ptr_equal(arena_realloc(arena, block, 36 * MIB), block); /* the rest lies right behind */
+    assert_true(holds(block, 33 * MIB, 1));
+    arena_stats_t after = stats_of(arena);
+    assert_true(stats_add_up(&after));
+    assert_int_equal(after.kernel_calls, before.kernel_calls);
+    assert_int_equal(after.mapped_bytes, before.mapped_bytes);
+    assert_int_equal(after.live_bytes, 36 * MIB);
+    assert_int_equal(arena->totals.parked_bytes, 4 * MIB);
+    arena_free(arena, block); /* and takes it back */
+    assert_ptr_equal(arena->parked, gone);
+    assert_int_equal(arena->totals.parked_bytes, BYTES);
+    char *zeros = arena_calloc(arena, 1, BYTES);
+    assert_ptr_equal(zeros, gone);
+    assert_int_equal(zeros[0] | zeros[33 * MIB - 1] | zeros[BYTES - 1], 0);
+    assert_int_equal(arena_check(arena), 0);
+    arena_destroy(arena);
+}
+
+static void what_does_not_fit_takes_its_place(void **state)
+{
+    (void)state;
+    arena_t *arena = arena_create(NULL);
+    come_and_go(arena, BYTES);
+    char *block = arena_alloc(arena, BYTES + 1);
+    assert_int_equal(arena->totals.parked_bytes, 0);
+    assert_int_equal(stats_of(arena).mapped_bytes, arena_usable_size(arena, block));
+    arena_free(arena, block);
+    assert_true(arena->totals.parked_bytes > BYTES);
+    block = arena_alloc(arena, 33 * MIB);
+    char *other = arena_alloc(arena, 33 * MIB);
+    assert_int_equal(arena->totals.parked_bytes, 0);
+    arena_free(arena, other);
+    arena_free(arena, block); /* not side by side: the last one waits */
+    assert_int_equal(arena->totals.parked_bytes, 33 * MIB);
+    block = arena_alloc(arena, 33 * MIB);
+    block = arena_realloc(arena, block, 50 * MIB);
+    assert_non_null(block);
+    assert_int_equal(arena_check(arena), 0);
+    arena_destroy(arena);
+}
+
+static size_t parks(const arena_options_t *options, size_t bytes)
+{
+    arena_t *arena = arena_create(options);
+
+    come_and_go(arena, bytes);
+    size_t parked = arena->totals.parked_bytes;
+    assert_int_equal(arena_check(arena), 0);
+    arena_destroy(arena);
+    return parked;
+}
+
+static void it_is_bounded_and_can_be_declined(void **state)
+{
+    (void)state;
+    assert_int_equal(parks(NULL, PARK_MAX_BYTES), PARK_MAX_BYTES);
+    assert_int_equal(parks(NULL, PARK_MAX_BYTES + 1), 0);
+    assert_int_equal(parks(&(arena_options_t){.flags = ARENA_CHECKED}, BYTES), 0);
+    assert_int_equal(parks(&(arena_options_t){.trim_threshold_bytes = BYTES}, BYTES), BYTES);
+    assert_int_equal(parks(&(arena_options_t){.trim_threshold_bytes = BYTES - 1}, BYTES), 0);
+}
+
+static void it_goes_with_a_trim_a_reset_and_time(void **state)
+{
+    (void)state;
+    arena_t *arena = arena_create(NULL);
+    come_and_go(arena, BYTES);
+    assert_int_equal(arena_trim(arena, SIZE_MAX), 0);
+    assert_int_equal(arena->totals.parked_bytes, BYTES);
+    assert_true(arena_trim(arena, 0) >= BYTES);
+    assert_int_equal(stats_of(arena).mapped_bytes, 0);
+    come_and_go(arena, BYTES);
+    arena_reset(arena);
+    assert_int_equal(arena->totals.parked_bytes, 0);
+    come_and_go(arena, BYTES);
+    uint64_t now = os_now_ms();
+    assert_int_equal(park_drop_old(arena, now - 100000), 0);
+    assert_int_equal(park_drop_old(arena, now + 100000), BYTES);
+    assert_int_equal(arena_check(arena), 0);
+    double until = now_seconds() + 20;
+    come_and_go(arena, BYTES);
+    while (arena->totals.parked_bytes != 0) { /* light activity */
+        must(now_seconds() < until);
+        for (int i = 0; i < 10000; i++)
+            arena_free(arena, arena_alloc(arena, 64));
+        usleep(10000);
+    }
+    arena_destroy(arena);
+}
+
+static void it_makes_room_under_a_limit(void **state)
+{
+    (void)state;
+    arena_t *arena = arena_create(&(arena_options_t){.limit_bytes = BYTES + MIB});
+    come_and_go(arena, BYTES);
+    assert_int_equal(arena->totals.parked_bytes, BYTES);
+    for (size_t got = 0; got < 20 * MIB; got += 1000)
+        assert_non_null(arena_alloc(arena, 1000));
+    assert_int_equal(arena->totals.parked_bytes, 0);
+    assert_true(stats_of(arena).peak_mapped_bytes <= BYTES + MIB);
+    assert_int_equal(arena_check(arena), 0);
+    arena_destroy(arena);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_first_that_goes_is_unmapped),
+        cmocka_unit_test(the_next_one_gets_what_waits),
+        cmocka_unit_test(what_does_not_fit_takes_its_place),
+        cmocka_unit_test(it_is_bounded_and_can_be_declined),
+        cmocka_unit_test(it_goes_with_a_trim_a_reset_and_time),
+        cmocka_unit_test(it_makes_room_under_a_limit),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
