@@ -151,32 +151,47 @@ void *reallocarray(void *block, size_t count, size_t size)
     return multiply_overflows(count, size, &bytes) ? fail(ENOMEM) : realloc(block, bytes);
 }
 
-/* The alignment is a power of two. */
-static void *alloc_aligned(size_t alignment, size_t request)
+static NOINLINE void *alloc_aligned_other(size_t alignment, size_t request)
 {
     if (alignment <= LEAST) {
         return malloc(request);
-    }
-    unsigned class = sizeclass_of_aligned(request, alignment);
-    if (class != 0) {
-        bool in_slabs = (table_home()->graduated >> class & 1) != 0;
-        void *block = in_slabs ? malloc(sizeclass_bytes[class]) : NULL;
-        if (block != NULL && is_aligned(block, alignment)) {
-            return block;
-        }
-        free(block); /* an old chunk */
     }
     arena_t *home = domain_home();
     return home == NULL ? NULL : arena_aligned_alloc(home, alignment, request);
 }
 
+/* The alignment is a power of two. A slab of a class that it divides has such blocks only, once old chunks are gone. */
+INLINE void *alloc_aligned(size_t alignment, size_t request)
+{
+    size_t rounded = align_up(request, alignment);
+    if (LIKELY(rounded - 1 < SLAB_MAX && alignment > LEAST)) {
+        unsigned class = sizeclass_small[rounded];
+        bool divides = (sizeclass_bytes[class] & (alignment - 1)) == 0;
+        if (LIKELY(divides && (table_home()->graduated >> class & 1) != 0)) {
+            void *block = malloc(rounded);
+            if (LIKELY(is_aligned(block, alignment))) {
+                return block;
+            }
+            free(block);
+        }
+    }
+    return alloc_aligned_other(alignment, request);
+}
+
 /* glibc rounds a bad alignment up to a power of two. */
-void *memalign(size_t alignment, size_t request)
+static NOINLINE void *memalign_rounded(size_t alignment, size_t request)
 {
     if (alignment > SIZE_MAX / 2 + 1) {
         return fail(EINVAL);
     }
-    return alloc_aligned(alignment <= LEAST ? LEAST : (size_t)1 << (floor_log2(alignment - 1) + 1), request);
+    return alloc_aligned_other(alignment <= LEAST ? LEAST : (size_t)1 << (floor_log2(alignment - 1) + 1),
+                               request);
+}
+
+void *memalign(size_t alignment, size_t request)
+{
+    return LIKELY(is_power_of_two(alignment)) ? alloc_aligned(alignment, request)
+                                              : memalign_rounded(alignment, request);
 }
 
 void *aligned_alloc(size_t alignment, size_t request)
