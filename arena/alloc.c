@@ -294,12 +294,13 @@ size_t alloc_fill(arena_t *arena, unsigned class, void **out, size_t count, bool
     return got;
 }
 
-void *alloc_exact(arena_t *arena, size_t request)
+void *alloc_exact(arena_t *arena, size_t request, bool *settle)
 {
     bool zero;
     want_t want = want_of(arena, request, arena->quantum);
     lock_acquire(&arena->lock);
     void *block = take_chunk_locked(arena, &want, &zero);
+    *settle |= arena->granules->clean_taken_bytes >= CLEAN_TAKEN_BYTES;
     lock_release(&arena->lock);
     return block;
 }

@@ -37,7 +37,7 @@ HIDDEN size_t alloc_fill(arena_t *arena, unsigned class, void **out, size_t coun
 
 /* A chunk of no class and of just `request` bytes, above SLAB_MAX, without growing the arena; NULL: no room. Not
  * counted as an allocation. */
-HIDDEN void *alloc_exact(arena_t *arena, size_t request);
+HIDDEN void *alloc_exact(arena_t *arena, size_t request, bool *settle);
 
 /* Makes chunk runs of regions that came unaligned. Caller holds grow. */
 HIDDEN void alloc_adopt_raw(arena_t *arena);

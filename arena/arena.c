@@ -104,6 +104,7 @@ static void configure(arena_t *arena, const arena_options_t *options)
     arena->parks = false;
     arena->large_freed_ms = 0;
     arena->parked = NULL;
+    arena->parked_mapping = arena->last_mapping = 0;
     arena->large_threshold = LARGE_MIN_BYTES;
     arena->totals = (totals_t){0};
     arena->purge_failed = false;

@@ -268,7 +268,7 @@ void alloc_tick(arena_t *arena)
     size_t target = tick_target(&arena->totals);
     lock_release(&arena->lock);
     if (parked) {
-        park_drop_old(arena, now - PURGE_DELAY_MS);
+        park_drop_old(arena, now - min_size(now, arena->purge_delay_ms));
     }
     if (purge) {
         region_purge(arena, target);

@@ -135,6 +135,8 @@ struct arena {
     bool parks;              /* large blocks come and go: see park.h */
     uint64_t large_freed_ms; /* when the last one went */
     char *parked;            /* totals.parked_bytes there; written under both locks */
+    uint32_t parked_mapping; /* whose part that is: see large_t */
+    uint32_t last_mapping;
 
     lock_t lock;
     /* guarded by lock */

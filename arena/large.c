@@ -86,7 +86,8 @@ static void *reuse_parked(arena_t *arena, size_t bytes, size_t alignment, bool *
         return NULL;
     }
     lock_acquire(&arena->lock);
-    *large = (large_t){.start = park_take_locked(arena, bytes, alignment), .bytes = bytes};
+    *large = (large_t){
+        .start = park_take_locked(arena, bytes, alignment), .bytes = bytes, .mapping = arena->parked_mapping};
     char *start = large->start;
     if (start != NULL) {
         publish(arena, large);
@@ -115,7 +116,7 @@ static void *alloc_reserved(arena_t *arena, size_t bytes, size_t alignment, bool
         meta_free(large);
         return NULL;
     }
-    *large = (large_t){.start = start, .bytes = bytes};
+    *large = (large_t){.start = start, .bytes = bytes, .mapping = ++arena->last_mapping};
     pagemap_claim(granule_of(start), 1);
     lock_acquire(&arena->lock);
     publish(arena, large);
@@ -203,7 +204,7 @@ misuse_t large_free(arena_t *arena, void *block)
         lock_release(&arena->grow);
         return MISUSE_INTERIOR;
     }
-    bool parked = park_put(arena, large->start, large->bytes);
+    bool parked = park_put(arena, large->start, large->bytes, large->mapping);
     bool gone = !parked && unmap_large(arena, large->start, large->bytes);
     if (!gone && !parked) {
         keep(arena, large);
@@ -252,6 +253,7 @@ static void *remap_reserved(arena_t *arena, void *block, size_t bytes)
         names_move_locked(arena, block, moved);
         arena->totals.large_bytes += bytes - large->bytes;
         note_taken(arena, bytes > large->bytes ? bytes - large->bytes : 0);
+        large->mapping = moved == block ? large->mapping : ++arena->last_mapping;
         large->start = moved;
         large->bytes = bytes;
     }
@@ -274,7 +276,8 @@ static bool extend(arena_t *arena, const void *block, size_t bytes)
     lock_acquire(&arena->lock);
     large_t *large = large_find_locked(arena, block);
     size_t more = bytes - large->bytes;
-    bool done = arena->parked == large->start + large->bytes && park_take_locked(arena, more, 1) != NULL;
+    bool done = arena->parked == large->start + large->bytes && arena->parked_mapping == large->mapping &&
+                park_take_locked(arena, more, 1) != NULL;
     if (done) {
         arena->totals.large_bytes += more;
         large->bytes = bytes;

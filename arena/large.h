@@ -13,8 +13,9 @@
 typedef struct large {
     struct large *next, *previous;
     char *start;
-    size_t bytes; /* mapped, all of them usable */
-    bool moving;  /* out of the page map while the kernel may move it */
+    size_t bytes;     /* mapped, all of them usable */
+    uint32_t mapping; /* of the kernel: the arena's count; pieces of two cannot be moved as one */
+    bool moving;      /* out of the page map while the kernel may move it */
 } large_t;
 
 /* A block of at least `request` bytes at a multiple of `alignment`; NULL: the limit or the source has none, or

@@ -17,10 +17,11 @@ static bool may_park(const arena_t *arena, size_t bytes)
            (arena->trim_threshold_bytes == 0 || bytes <= arena->trim_threshold_bytes);
 }
 
-bool park_put(arena_t *arena, char *start, size_t bytes)
+/* Side by side is not enough: the kernel does not move or grow what lies in two mappings. */
+bool park_put(arena_t *arena, char *start, size_t bytes, uint32_t mapping)
 {
     arena->large_freed_ms = os_now_ms();
-    bool joins = arena->parked == start + bytes;
+    bool joins = arena->parked == start + bytes && arena->parked_mapping == mapping;
     if (!may_park(arena, bytes + (joins ? arena->totals.parked_bytes : 0))) {
         return false;
     }
@@ -31,6 +32,7 @@ bool park_put(arena_t *arena, char *start, size_t bytes)
     bool room = joins || arena->totals.parked_bytes == 0;
     if (room) {
         arena->parked = start;
+        arena->parked_mapping = mapping;
         arena->totals.parked_bytes += bytes;
     }
     lock_release(&arena->lock);

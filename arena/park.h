@@ -12,9 +12,9 @@
 /* Caller holds grow. A large block is mapped anew. */
 HIDDEN void park_note_mapped(arena_t *arena);
 
-/* Caller holds grow. Keeps [start, start + bytes), which is out of the arena's books but for mapped_bytes; false: the
+/* Caller holds grow. Keeps [start, start + bytes) of a mapping (large_t), which is out of the arena's books but for mapped_bytes; false: the
  * caller unmaps it. */
-HIDDEN bool park_put(arena_t *arena, char *start, size_t bytes);
+HIDDEN bool park_put(arena_t *arena, char *start, size_t bytes, uint32_t mapping);
 
 /* Caller holds both locks. The first `bytes` of what is parked, in the books as nothing yet; NULL: not so much, or not
  * so aligned. Contents unknown. */

@@ -284,8 +284,8 @@ ARENA_EXPORT void arena_free_sized(arena_t *arena, void *block, size_t size);
 ARENA_EXPORT size_t arena_usable_size(arena_t *arena, const void *block);
 
 /*
- * What arena_usable_size of a block from arena_alloc(arena, size) is, if the calling thread asks for it next: above
- * 1 KiB, sizes of which many blocks come and go are rounded more than others. 0 with EINVAL if `arena` is NULL,
+ * What arena_usable_size of a block from arena_alloc(arena, size) is at least; exactly, if the calling thread used this
+ * arena last and asks for it next: above 1 KiB, sizes of which many blocks come and go are rounded more. 0 with EINVAL if `arena` is NULL,
  * 0 with ENOMEM if no block of that size can ever be. Never allocates. O(1).
  */
 ARENA_EXPORT size_t arena_good_size(arena_t *arena, size_t size);

@@ -35,7 +35,7 @@ void *cache_refill(cache_t *cache, unsigned class, size_t request)
 {
     void **top = cache->top[class];
     if (top == magazine_top_of_dummy() && !cache_is_worth_a_magazine(cache, class)) {
-        return alloc_exact(cache->arena, request);
+        return alloc_exact(cache->arena, request, &cache->settle_due);
     }
     if (top == magazine_top_of_dummy()) {
         magazine_t *magazine = cache_take_spare(cache);
@@ -72,7 +72,8 @@ static bool load_full(cache_t *cache, unsigned class)
     if (cache_load_own(cache, class)) {
         return true;
     }
-    magazine_t *magazine = depot == NULL ? NULL : depot_take(depot, class);
+    bool may_take = depot != NULL && cache_is_worth_a_magazine(cache, class);
+    magazine_t *magazine = may_take ? depot_take(depot, class) : NULL;
     if (magazine != NULL) {
         cache_load(cache, class, magazine);
     }

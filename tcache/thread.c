@@ -195,7 +195,7 @@ static void make_room_locked(thread_record_t *record)
 /* NULL: no memory, or too many: not this time. */
 static cache_t *create_locked(thread_record_t *record, arena_t *arena)
 {
-    if (record->caches >= CACHES_MAX && ++record->surplus % SURPLUS_TURNS != 0) {
+    if (record->caches >= CACHES_MAX && (lock_fork_passes || ++record->surplus % SURPLUS_TURNS != 0)) {
         return NULL;
     }
     make_room_locked(record);
@@ -260,7 +260,7 @@ void thread_settle(arena_t *arena)
     thread_set_home(arena);
     lock_acquire(&registry_lock);
     if (self->record != NULL && old != arena) {
-        cache_t *left = old == NULL ? NULL : find_locked(self->record, old);
+        cache_t *left = old == NULL || lock_fork_passes ? NULL : find_locked(self->record, old);
         if (left != NULL) {
             give_up_cache_locked(left);
         }
@@ -316,6 +316,9 @@ static void thread_exit(void *argument)
 void arena_thread_flush(void)
 {
     thread_t *self = &thread_self;
+    if (lock_fork_passes) {
+        return; /* all caches are stopped; see fork.c */
+    }
     lock_acquire(&registry_lock);
     if (self->record != NULL) {
         give_up_all_locked(self->record);

@@ -22,6 +22,16 @@ static void decay_depot(cache_t *cache, depot_t *depot)
     }
 }
 
+/* A class above SLAB_MAX whose magazine went empty by standing still has to earn it anew. */
+static void unload(cache_t *cache, unsigned class)
+{
+    if (cache->top[class] != magazine_top_of_dummy()) {
+        cache_put_spare(cache, magazine_of(cache->top[class]));
+        cache->top[class] = magazine_top_of_dummy();
+        cache->used[class / 64] &= ~((uint64_t)1 << (class % 64));
+    }
+}
+
 /* So do the cache's own full magazines, and the loaded one of a class that stands still. */
 static void decay_class(cache_t *cache, unsigned class)
 {
@@ -44,6 +54,9 @@ static void decay_class(cache_t *cache, unsigned class)
     cache->full_least[class] = cache->full_count[class];
     magazine_blocks(cache->top[class], class, &count);
     cache->held[class] = (uint8_t)count;
+    if (class > SLAB_CLASSES && cache->earned[class] == 0 && count == 0 && cache->full[class] == NULL) {
+        unload(cache, class);
+    }
 }
 
 /* Idle stock drains: what a quarter of a second did not need pins slabs that could be empty. */

@@ -86,6 +86,40 @@ static void what_does_not_fit_takes_its_place(void **state)
     arena_destroy(arena);
 }
 
+static size_t virtual_bytes(void)
+{
+    size_t pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+
+    must(file != NULL && fscanf(file, "%zu", &pages) == 1);
+    fclose(file);
+    return pages * os_page_bytes();
+}
+
+/* Blocks that the kernel moved lie beside others without being of one mapping, and must not be taken for one. */
+static void only_pieces_of_one_mapping_join(void **state)
+{
+    (void)state;
+    size_t before = virtual_bytes();
+    arena_t *arena = arena_create(NULL);
+    for (int round = 0; round < 20; round++) {
+        char *moved = arena_realloc(arena, arena_alloc(arena, 10 * MIB), 20 * MIB);
+        char *below = arena_alloc(arena, 22 * MIB);
+        must(moved != NULL && below != NULL);
+        fill(below, 100, 3);
+        arena_free(arena, moved);
+        for (size_t mib = 40; mib <= 60; mib += 20) {
+            must((below = arena_realloc(arena, below, mib * MIB)) != NULL);
+            assert_true(holds(below, 100, 3));
+        }
+        arena_free(arena, below);
+        assert_int_equal(arena_check(arena), 0);
+    }
+    arena_destroy(arena);
+    arena_trim(NULL, 0);
+    assert_true(virtual_bytes() < before + 100 * MIB);
+}
+
 static size_t parks(const arena_options_t *options, size_t bytes)
 {
     arena_t *arena = arena_create(options);
@@ -155,6 +189,7 @@ int main(void)
         cmocka_unit_test(the_first_that_goes_is_unmapped),
         cmocka_unit_test(the_next_one_gets_what_waits),
         cmocka_unit_test(what_does_not_fit_takes_its_place),
+        cmocka_unit_test(only_pieces_of_one_mapping_join),
         cmocka_unit_test(it_is_bounded_and_can_be_declined),
         cmocka_unit_test(it_goes_with_a_trim_a_reset_and_time),
         cmocka_unit_test(it_makes_room_under_a_limit),
