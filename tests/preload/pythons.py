@@ -3,7 +3,7 @@ import re
 
 from matrix import Broken, case
 
-NEEDS = {"/usr/bin/python3": "python3", "/usr/lib/python3.*/test/test_json": "libpython3-testsuite"}
+NEEDS = {"/usr/bin/python3": "python3", "/usr/lib/python3.*/test/test_json": "^libpython3[.][0-9]+-testsuite$"}
 VERSION = ["/usr/bin/python3", "--version"]
 SUITE = {
     "json": ["test_json"],
