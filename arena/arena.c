@@ -101,10 +101,6 @@ static void configure(arena_t *arena, const arena_options_t *options)
     lock_init(&arena->grow, RANK_GROW, single);
     lock_init(&arena->lock, RANK_ARENA, single);
     arena->last_region_id = 0;
-    arena->parks = false;
-    arena->large_freed_ms = 0;
-    arena->parked = NULL;
-    arena->parked_mapping = arena->last_mapping = 0;
     arena->large_threshold = LARGE_MIN_BYTES;
     arena->totals = (totals_t){0};
     arena->purge_failed = false;
@@ -220,8 +216,7 @@ static void empty(arena_t *arena, bool keep_first)
                                .kernel_calls = old.kernel_calls,
                                .purged_bytes = old.purged_bytes,
                                .mapped_bytes = old.mapped_bytes,
-                               .parked_bytes = old.parked_bytes,
-                               .stuck_bytes = old.stuck_bytes};
+                               .stuck_bytes = old.stuck_bytes + parked_bytes(arena)}; /* refused */
     clear_heap(arena);
     region_reuse_kept_locked(arena);
     arena->large_threshold = LARGE_MIN_BYTES;

@@ -263,7 +263,7 @@ void alloc_tick(arena_t *arena)
     if (due && arena->totals.wide_chunk_bytes != 0) {
         carve_release_locked(arena);
     }
-    bool parked = due && arena->totals.parked_bytes != 0;
+    bool parked = due && parked_bytes(arena) != 0;
     bool purge = due && arena->totals.dirty_bytes != 0 && !arena->purge_failed;
     size_t target = tick_target(&arena->totals);
     lock_release(&arena->lock);

@@ -62,6 +62,16 @@ typedef struct region {
     bool zero;             /* raw: reads as zero */
 } region_t;
 
+/* See park.h. Guarded by grow; start and bytes are written under the arena's mutex as well. */
+typedef struct {
+    bool wanted;       /* large blocks come and go */
+    uint64_t freed_ms; /* when the last one went */
+    char *start;       /* what is left of it */
+    size_t bytes;
+    uint32_t mapping; /* whose part that is: see large_t */
+    uint32_t last_mapping;
+} park_t;
+
 /* All that lies behind a pointer so that a buffer's arena can do without it. */
 typedef struct {
     run_bins_t dirty_runs; /* free runs with a resident granule */
@@ -69,6 +79,7 @@ typedef struct {
     slab_class_t slab_class[SLAB_CLASSES + 1];
     size_t clean_taken_bytes; /* out of clean runs while there were dirty ones, since the last purge */
     size_t large_taken_bytes; /* for large blocks, since the last look at what lies idle */
+    park_t park;
 } granules_t;
 
 /* Totals that stats and limits need. */
@@ -83,7 +94,6 @@ typedef struct {
     size_t slab_usable, slab_blocks;   /* blocks given out */
     size_t slab_free_usable;           /* blocks that slabs still hold */
     size_t large_bytes, large_blocks;
-    size_t parked_bytes;  /* of a large block that is gone; written under both locks */
     size_t stuck_bytes;   /* less than a granule each, that the source would not take back */
     uint64_t allocations; /* by calls that took the mutex, and from caches now gone */
     uint64_t kernel_calls;
@@ -132,11 +142,6 @@ struct arena {
     lock_t grow;
     /* guarded by grow */
     uint32_t last_region_id;
-    bool parks;              /* large blocks come and go: see park.h */
-    uint64_t large_freed_ms; /* when the last one went */
-    char *parked;            /* totals.parked_bytes there; written under both locks */
-    uint32_t parked_mapping; /* whose part that is: see large_t */
-    uint32_t last_mapping;
 
     lock_t lock;
     /* guarded by lock */
@@ -155,5 +160,10 @@ struct arena {
     struct tiny *tiny;             /* slabs of a buffer, in it; NULL: it is too small for them */
     _Atomic(struct names *) names; /* of blocks; NULL: none yet. Relaxed, see names_of */
 };
+
+INLINE size_t parked_bytes(const arena_t *arena)
+{
+    return arena->granules == NULL ? 0 : arena->granules->park.bytes;
+}
 
 #endif

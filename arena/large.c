@@ -81,13 +81,14 @@ static void note_taken(arena_t *arena, size_t bytes)
 /* In the place of one that went. */
 static void *reuse_parked(arena_t *arena, size_t bytes, size_t alignment, bool *zero)
 {
-    large_t *large = arena->parked == NULL ? NULL : meta_calloc(sizeof *large);
+    large_t *large = arena->granules->park.start == NULL ? NULL : meta_calloc(sizeof *large);
     if (large == NULL) {
         return NULL;
     }
     lock_acquire(&arena->lock);
-    *large = (large_t){
-        .start = park_take_locked(arena, bytes, alignment), .bytes = bytes, .mapping = arena->parked_mapping};
+    *large = (large_t){.start = park_take_locked(arena, bytes, alignment),
+                       .bytes = bytes,
+                       .mapping = arena->granules->park.mapping};
     char *start = large->start;
     if (start != NULL) {
         publish(arena, large);
@@ -116,7 +117,7 @@ static void *alloc_reserved(arena_t *arena, size_t bytes, size_t alignment, bool
         meta_free(large);
         return NULL;
     }
-    *large = (large_t){.start = start, .bytes = bytes, .mapping = ++arena->last_mapping};
+    *large = (large_t){.start = start, .bytes = bytes, .mapping = ++arena->granules->park.last_mapping};
     pagemap_claim(granule_of(start), 1);
     lock_acquire(&arena->lock);
     publish(arena, large);
@@ -253,7 +254,7 @@ static void *remap_reserved(arena_t *arena, void *block, size_t bytes)
         names_move_locked(arena, block, moved);
         arena->totals.large_bytes += bytes - large->bytes;
         note_taken(arena, bytes > large->bytes ? bytes - large->bytes : 0);
-        large->mapping = moved == block ? large->mapping : ++arena->last_mapping;
+        large->mapping = moved == block ? large->mapping : ++arena->granules->park.last_mapping;
         large->start = moved;
         large->bytes = bytes;
     }
@@ -276,8 +277,8 @@ static bool extend(arena_t *arena, const void *block, size_t bytes)
     lock_acquire(&arena->lock);
     large_t *large = large_find_locked(arena, block);
     size_t more = bytes - large->bytes;
-    bool done = arena->parked == large->start + large->bytes && arena->parked_mapping == large->mapping &&
-                park_take_locked(arena, more, 1) != NULL;
+    bool done = arena->granules->park.start == large->start + large->bytes &&
+                arena->granules->park.mapping == large->mapping && park_take_locked(arena, more, 1) != NULL;
     if (done) {
         arena->totals.large_bytes += more;
         large->bytes = bytes;

@@ -6,13 +6,13 @@
 
 void park_note_mapped(arena_t *arena)
 {
-    arena->parks = os_now_ms() - arena->large_freed_ms < PURGE_DELAY_MS;
+    arena->granules->park.wanted = os_now_ms() - arena->granules->park.freed_ms < PURGE_DELAY_MS;
 }
 
 /* Who asks for checks wants a fault on what is gone, who sets a threshold wants no more idle than that. */
 static bool may_park(const arena_t *arena, size_t bytes)
 {
-    return arena->parks && bytes <= PARK_MAX_BYTES && arena->source != ARENA_SOURCE_HOOKS &&
+    return arena->granules->park.wanted && bytes <= PARK_MAX_BYTES && arena->source != ARENA_SOURCE_HOOKS &&
            (arena->flags & ARENA_CHECKED) == 0 &&
            (arena->trim_threshold_bytes == 0 || bytes <= arena->trim_threshold_bytes);
 }
@@ -20,20 +20,20 @@ static bool may_park(const arena_t *arena, size_t bytes)
 /* Side by side is not enough: the kernel does not move or grow what lies in two mappings. */
 bool park_put(arena_t *arena, char *start, size_t bytes, uint32_t mapping)
 {
-    arena->large_freed_ms = os_now_ms();
-    bool joins = arena->parked == start + bytes && arena->parked_mapping == mapping;
-    if (!may_park(arena, bytes + (joins ? arena->totals.parked_bytes : 0))) {
+    arena->granules->park.freed_ms = os_now_ms();
+    bool joins = arena->granules->park.start == start + bytes && arena->granules->park.mapping == mapping;
+    if (!may_park(arena, bytes + (joins ? arena->granules->park.bytes : 0))) {
         return false;
     }
     if (!joins) {
         park_drop(arena);
     }
     lock_acquire(&arena->lock);
-    bool room = joins || arena->totals.parked_bytes == 0;
+    bool room = joins || arena->granules->park.bytes == 0;
     if (room) {
-        arena->parked = start;
-        arena->parked_mapping = mapping;
-        arena->totals.parked_bytes += bytes;
+        arena->granules->park.start = start;
+        arena->granules->park.mapping = mapping;
+        arena->granules->park.bytes += bytes;
     }
     lock_release(&arena->lock);
     return room;
@@ -41,28 +41,28 @@ bool park_put(arena_t *arena, char *start, size_t bytes, uint32_t mapping)
 
 char *park_take_locked(arena_t *arena, size_t bytes, size_t alignment)
 {
-    char *start = arena->parked;
-    if (bytes > arena->totals.parked_bytes || !is_aligned(start, alignment)) {
+    char *start = arena->granules->park.start;
+    if (bytes > arena->granules->park.bytes || !is_aligned(start, alignment)) {
         return NULL;
     }
-    arena->totals.parked_bytes -= bytes;
-    arena->parked = arena->totals.parked_bytes == 0 ? NULL : start + bytes;
+    arena->granules->park.bytes -= bytes;
+    arena->granules->park.start = arena->granules->park.bytes == 0 ? NULL : start + bytes;
     return start;
 }
 
 size_t park_drop(arena_t *arena)
 {
-    size_t bytes = arena->totals.parked_bytes;
+    size_t bytes = arena->granules->park.bytes;
     if (bytes == 0) {
         return 0;
     }
-    if (!os_unmap(arena->parked, bytes)) {
-        os_purge(arena->parked, bytes);
+    if (!os_unmap(arena->granules->park.start, bytes)) {
+        os_purge(arena->granules->park.start, bytes);
         return 0;
     }
     lock_acquire(&arena->lock);
-    arena->parked = NULL;
-    arena->totals.parked_bytes = 0;
+    arena->granules->park.start = NULL;
+    arena->granules->park.bytes = 0;
     arena->totals.mapped_bytes -= bytes;
     arena->totals.purged_bytes += bytes;
     arena->totals.kernel_calls++;
@@ -72,8 +72,11 @@ size_t park_drop(arena_t *arena)
 
 size_t park_drop_old(arena_t *arena, uint64_t before_ms)
 {
+    if (arena->granules == NULL) {
+        return 0;
+    }
     lock_acquire(&arena->grow);
-    size_t bytes = arena->large_freed_ms < before_ms ? park_drop(arena) : 0;
+    size_t bytes = arena->granules->park.freed_ms < before_ms ? park_drop(arena) : 0;
     lock_release(&arena->grow);
     return bytes;
 }

@@ -33,7 +33,7 @@ static void add_arena(arena_t *arena, arena_stats_t *stats, bool resident)
     size_t usable = totals->chunk_usable + totals->slab_usable + totals->large_bytes;
     size_t blocks = totals->chunk_blocks + totals->slab_blocks + totals->large_blocks;
     size_t free =
-        totals->free_run_bytes + totals->free_chunk_bytes + totals->slab_free_usable + totals->parked_bytes;
+        totals->free_run_bytes + totals->free_chunk_bytes + totals->slab_free_usable + parked_bytes(arena);
     stats->mapped_bytes += totals->mapped_bytes;
     stats->peak_mapped_bytes += totals->peak_mapped_bytes;
     stats->live_bytes += usable - cached.bytes;
@@ -58,8 +58,8 @@ static void add_arena(arena_t *arena, arena_stats_t *stats, bool resident)
         stats->regions++;
     }
     stats->resident_bytes += resident ? resident_locked(arena) : 0;
-    if (resident && totals->parked_bytes != 0) {
-        stats->resident_bytes += os_resident(arena->parked, totals->parked_bytes);
+    if (resident && parked_bytes(arena) != 0) {
+        stats->resident_bytes += os_resident(arena->granules->park.start, parked_bytes(arena));
     }
     for (const large_t *large = resident ? arena->larges : NULL; large != NULL; large = large->next) {
         stats->resident_bytes += os_resident(large->start, large->bytes);

@@ -278,7 +278,7 @@ static void check_totals(verifier_t *verifier)
                 kept->slab_free_usable == found->slab_free_usable &&
                 kept->large_bytes == found->large_bytes && kept->large_blocks == found->large_blocks;
     size_t inside = found->free_run_bytes + kept->chunk_run_bytes + found->large_bytes +
-                    verifier->busy_bytes + kept->stuck_bytes + kept->parked_bytes;
+                    verifier->busy_bytes + kept->stuck_bytes + parked_bytes(verifier->arena);
     inside += verifier->arena->in_buffer ? 0 : found->slab_bytes;
     inside += verifier->arena->in_buffer
                   ? distance(verifier->arena->regions->start, verifier->arena->buffer_chunks)

@@ -11,7 +11,7 @@ static void *come_and_go(arena_t *arena, size_t bytes)
 {
     char *block = NULL;
 
-    for (int i = 0; i < 2 || (i < 5 && arena->totals.parked_bytes == 0); i++) { /* the first is never kept */
+    for (int i = 0; i < 2 || (i < 5 && arena->granules->park.bytes == 0); i++) { /* the first is never kept */
         must((block = arena_alloc(arena, bytes)) != NULL);
         arena_free(arena, block);
     }
@@ -27,7 +27,7 @@ static void the_first_that_goes_is_unmapped(void **state)
     char *block = arena_alloc(arena, BYTES);
     arena_free(arena, block);
     assert_int_equal(mincore(block, 1, &residence), -1);
-    assert_int_equal(arena->totals.parked_bytes, 0);
+    assert_int_equal(arena->granules->park.bytes, 0);
     arena_destroy(arena);
 }
 
@@ -36,7 +36,7 @@ static void the_next_one_gets_what_waits(void **state)
     (void)state;
     arena_t *arena = arena_create(NULL);
     char *gone = come_and_go(arena, BYTES);
-    assert_int_equal(arena->totals.parked_bytes, BYTES);
+    assert_int_equal(arena->granules->park.bytes, BYTES);
     arena_stats_t before = stats_of(arena);
     assert_true(stats_add_up(&before));
     assert_true(before.mapped_bytes >= BYTES && before.live_bytes == 0);
@@ -52,10 +52,10 @@ static void the_next_one_gets_what_waits(void **state)
     assert_int_equal(after.kernel_calls, before.kernel_calls);
     assert_int_equal(after.mapped_bytes, before.mapped_bytes);
     assert_int_equal(after.live_bytes, 36 * MIB);
-    assert_int_equal(arena->totals.parked_bytes, 4 * MIB);
+    assert_int_equal(arena->granules->park.bytes, 4 * MIB);
     arena_free(arena, block); /* and takes it back */
-    assert_ptr_equal(arena->parked, gone);
-    assert_int_equal(arena->totals.parked_bytes, BYTES);
+    assert_ptr_equal(arena->granules->park.start, gone);
+    assert_int_equal(arena->granules->park.bytes, BYTES);
     char *zeros = arena_calloc(arena, 1, BYTES);
     assert_ptr_equal(zeros, gone);
     assert_int_equal(zeros[0] | zeros[33 * MIB - 1] | zeros[BYTES - 1], 0);
@@ -69,16 +69,16 @@ static void what_does_not_fit_takes_its_place(void **state)
     arena_t *arena = arena_create(NULL);
     come_and_go(arena, BYTES);
     char *block = arena_alloc(arena, BYTES + 1);
-    assert_int_equal(arena->totals.parked_bytes, 0);
+    assert_int_equal(arena->granules->park.bytes, 0);
     assert_int_equal(stats_of(arena).mapped_bytes, arena_usable_size(arena, block));
     arena_free(arena, block);
-    assert_true(arena->totals.parked_bytes > BYTES);
+    assert_true(arena->granules->park.bytes > BYTES);
     block = arena_alloc(arena, 33 * MIB);
     char *other = arena_alloc(arena, 33 * MIB);
-    assert_int_equal(arena->totals.parked_bytes, 0);
+    assert_int_equal(arena->granules->park.bytes, 0);
     arena_free(arena, other);
     arena_free(arena, block); /* not side by side: the last one waits */
-    assert_int_equal(arena->totals.parked_bytes, 33 * MIB);
+    assert_int_equal(arena->granules->park.bytes, 33 * MIB);
     block = arena_alloc(arena, 33 * MIB);
     block = arena_realloc(arena, block, 50 * MIB);
     assert_non_null(block);
@@ -125,7 +125,7 @@ static size_t parks(const arena_options_t *options, size_t bytes)
     arena_t *arena = arena_create(options);
 
     come_and_go(arena, bytes);
-    size_t parked = arena->totals.parked_bytes;
+    size_t parked = arena->granules->park.bytes;
     assert_int_equal(arena_check(arena), 0);
     arena_destroy(arena);
     return parked;
@@ -147,12 +147,12 @@ static void it_goes_with_a_trim_a_reset_and_time(void **state)
     arena_t *arena = arena_create(NULL);
     come_and_go(arena, BYTES);
     assert_int_equal(arena_trim(arena, SIZE_MAX), 0);
-    assert_int_equal(arena->totals.parked_bytes, BYTES);
+    assert_int_equal(arena->granules->park.bytes, BYTES);
     assert_true(arena_trim(arena, 0) >= BYTES);
     assert_int_equal(stats_of(arena).mapped_bytes, 0);
     come_and_go(arena, BYTES);
     arena_reset(arena);
-    assert_int_equal(arena->totals.parked_bytes, 0);
+    assert_int_equal(arena->granules->park.bytes, 0);
     come_and_go(arena, BYTES);
     uint64_t now = os_now_ms();
     assert_int_equal(park_drop_old(arena, now - 100000), 0);
@@ -160,7 +160,7 @@ static void it_goes_with_a_trim_a_reset_and_time(void **state)
     assert_int_equal(arena_check(arena), 0);
     double until = now_seconds() + 60;
     come_and_go(arena, BYTES);
-    while (ARENA_TCACHE && arena->totals.parked_bytes != 0) { /* light activity: caches tick */
+    while (ARENA_TCACHE && arena->granules->park.bytes != 0) { /* light activity: caches tick */
         must(now_seconds() < until);
         for (int i = 0; i < 10000; i++)
             arena_free(arena, arena_alloc(arena, 64));
@@ -174,10 +174,10 @@ static void it_makes_room_under_a_limit(void **state)
     (void)state;
     arena_t *arena = arena_create(&(arena_options_t){.limit_bytes = BYTES + MIB});
     come_and_go(arena, BYTES);
-    assert_int_equal(arena->totals.parked_bytes, BYTES);
+    assert_int_equal(arena->granules->park.bytes, BYTES);
     for (size_t got = 0; got < 20 * MIB; got += 1000)
         assert_non_null(arena_alloc(arena, 1000));
-    assert_int_equal(arena->totals.parked_bytes, 0);
+    assert_int_equal(arena->granules->park.bytes, 0);
     assert_true(stats_of(arena).peak_mapped_bytes <= BYTES + MIB);
     assert_int_equal(arena_check(arena), 0);
     arena_destroy(arena);
