@@ -21,7 +21,7 @@ misuse_t carve_validate(const void *block)
     }
     uint64_t header = chunk_header(chunk_of(block));
     unsigned class = chunk_class_of(block, header);
-    bool classed = class != 0 && class <= CLASSES;
+    bool classed = chunk_is_classed(class);
     if (classed || chunk_is_plain(class)) {
         bool sound = (header & CHUNK_INUSE) != 0 && (!classed || chunk_size_fits_class(header, class));
         return sound ? MISUSE_NONE : MISUSE_BROKEN_HEADER;
@@ -191,7 +191,7 @@ void carve_release_locked(arena_t *arena)
 static bool is_sound(const arena_t *arena, const chunk_t *chunk)
 {
     unsigned class = chunk_class(chunk);
-    if (class != 0 && class <= CLASSES) {
+    if (chunk_is_classed(class)) {
         return chunk_size_fits_class(chunk_header(chunk), class);
     }
     return (chunk_is_plain(class) || (class >= CHUNK_FREE && class <= CHUNK_LAST)) &&

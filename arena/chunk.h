@@ -167,6 +167,11 @@ INLINE size_t chunk_size_for(size_t usable, unsigned quantum)
     return max_size(align_up(usable + CHUNK_HEADER, quantum), CHUNK_MIN);
 }
 
+INLINE bool chunk_is_classed(unsigned class)
+{
+    return class - 1 < CLASSES;
+}
+
 INLINE bool chunk_is_plain(unsigned class)
 {
     return class >= CHUNK_PLAIN && class < CHUNK_PLAIN + CHUNK_PADS;

@@ -46,8 +46,12 @@ static void enter_in_map(arena_t *arena, large_t *large)
     pagemap_set(granule_of(large->start), 1, arena->tag | KIND_LARGE);
 }
 
+/* From here on it is a block that was allocated. */
 static void publish(arena_t *arena, large_t *large)
 {
+    arena->totals.large_bytes += large->bytes;
+    arena->totals.large_blocks++;
+    arena->totals.allocations++;
     enter_in_map(arena, large);
     large->previous = NULL;
     large->next = arena->larges;
@@ -92,9 +96,6 @@ static void *reuse_parked(arena_t *arena, size_t bytes, size_t alignment, bool *
     char *start = large->start;
     if (start != NULL) {
         publish(arena, large);
-        arena->totals.large_bytes += bytes;
-        arena->totals.large_blocks++;
-        arena->totals.allocations++;
         *zero = false;
     }
     lock_release(&arena->lock);
@@ -121,10 +122,7 @@ static void *alloc_reserved(arena_t *arena, size_t bytes, size_t alignment, bool
     pagemap_claim(granule_of(start), 1);
     lock_acquire(&arena->lock);
     publish(arena, large);
-    arena->totals.large_bytes += bytes;
-    arena->totals.large_blocks++;
     note_taken(arena, bytes);
-    arena->totals.allocations++;
     arena->totals.kernel_calls++;
     lock_release(&arena->lock);
     return start;

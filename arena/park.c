@@ -6,7 +6,8 @@
 
 void park_note_mapped(arena_t *arena)
 {
-    arena->granules->park.wanted = os_now_ms() - arena->granules->park.freed_ms < PURGE_DELAY_MS;
+    park_t *park = &arena->granules->park;
+    park->wanted = os_now_ms() - park->freed_ms < PURGE_DELAY_MS;
 }
 
 /* Who asks for checks wants a fault on what is gone, who sets a threshold wants no more idle than that. */
@@ -20,20 +21,21 @@ static bool may_park(const arena_t *arena, size_t bytes)
 /* Side by side is not enough: the kernel does not move or grow what lies in two mappings. */
 bool park_put(arena_t *arena, char *start, size_t bytes, uint32_t mapping)
 {
-    arena->granules->park.freed_ms = os_now_ms();
-    bool joins = arena->granules->park.start == start + bytes && arena->granules->park.mapping == mapping;
-    if (!may_park(arena, bytes + (joins ? arena->granules->park.bytes : 0))) {
+    park_t *park = &arena->granules->park;
+    park->freed_ms = os_now_ms();
+    bool joins = park->start == start + bytes && park->mapping == mapping;
+    if (!may_park(arena, bytes + (joins ? park->bytes : 0))) {
         return false;
     }
     if (!joins) {
         park_drop(arena);
     }
     lock_acquire(&arena->lock);
-    bool room = joins || arena->granules->park.bytes == 0;
+    bool room = joins || park->bytes == 0;
     if (room) {
-        arena->granules->park.start = start;
-        arena->granules->park.mapping = mapping;
-        arena->granules->park.bytes += bytes;
+        park->start = start;
+        park->mapping = mapping;
+        park->bytes += bytes;
     }
     lock_release(&arena->lock);
     return room;
@@ -41,28 +43,30 @@ bool park_put(arena_t *arena, char *start, size_t bytes, uint32_t mapping)
 
 char *park_take_locked(arena_t *arena, size_t bytes, size_t alignment)
 {
-    char *start = arena->granules->park.start;
-    if (bytes > arena->granules->park.bytes || !is_aligned(start, alignment)) {
+    park_t *park = &arena->granules->park;
+    char *start = park->start;
+    if (bytes > park->bytes || !is_aligned(start, alignment)) {
         return NULL;
     }
-    arena->granules->park.bytes -= bytes;
-    arena->granules->park.start = arena->granules->park.bytes == 0 ? NULL : start + bytes;
+    park->bytes -= bytes;
+    park->start = park->bytes == 0 ? NULL : start + bytes;
     return start;
 }
 
 size_t park_drop(arena_t *arena)
 {
-    size_t bytes = arena->granules->park.bytes;
+    park_t *park = &arena->granules->park;
+    size_t bytes = park->bytes;
     if (bytes == 0) {
         return 0;
     }
-    if (!os_unmap(arena->granules->park.start, bytes)) {
-        os_purge(arena->granules->park.start, bytes);
+    if (!os_unmap(park->start, bytes)) {
+        os_purge(park->start, bytes);
         return 0;
     }
     lock_acquire(&arena->lock);
-    arena->granules->park.start = NULL;
-    arena->granules->park.bytes = 0;
+    park->start = NULL;
+    park->bytes = 0;
     arena->totals.mapped_bytes -= bytes;
     arena->totals.purged_bytes += bytes;
     arena->totals.kernel_calls++;

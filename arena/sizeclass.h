@@ -30,15 +30,16 @@ INLINE unsigned sizeclass_of(size_t request)
     return request <= SLAB_MAX ? sizeclass_small[request] : sizeclass_of_medium(request);
 }
 
-/* The slab class that serves a request at a power of two: its size is a multiple of it. 0: there is none. */
+/* The slab class that serves a request at a power of two: its size is a multiple of it. 0: there is none, or the
+ * request is 0. */
 INLINE unsigned sizeclass_of_aligned(size_t request, size_t alignment)
 {
-    size_t rounded = align_up(max_size(request, 1), alignment);
-    if (alignment > SLAB_MAX || request > SLAB_MAX || rounded > SLAB_MAX) {
+    size_t rounded = align_up(request, alignment); /* 0 if it overflows */
+    if (UNLIKELY(rounded - 1 >= SLAB_MAX)) {
         return 0;
     }
     unsigned class = sizeclass_small[rounded];
-    return align_down(sizeclass_bytes[class], alignment) == sizeclass_bytes[class] ? class : 0;
+    return (sizeclass_bytes[class] & (alignment - 1)) == 0 ? class : 0;
 }
 
 #endif

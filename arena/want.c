@@ -33,7 +33,7 @@ want_t want_of(const arena_t *arena, size_t request, size_t alignment)
     want.chunk = chunk_size_for(usable, arena->quantum);
     unsigned pad = (unsigned)(want.chunk - CHUNK_HEADER - usable) / 8;
     /* An aligned chunk goes home when freed: nothing aligned would ever be served from a magazine. */
-    want.mark = want.class != 0 && !(alignment > arena->quantum && arena->cached)
+    want.mark = want.class != 0 && !(alignment > arena->quantum && cachehook_allowed(arena))
                     ? want.class
                     : (unsigned)CHUNK_PLAIN + pad;
     return want;

@@ -163,17 +163,13 @@ static NOINLINE void *alloc_aligned_other(size_t alignment, size_t request)
 /* The alignment is a power of two. A slab of a class that it divides has such blocks only, once old chunks are gone. */
 INLINE void *alloc_aligned(size_t alignment, size_t request)
 {
-    size_t rounded = align_up(request, alignment);
-    if (LIKELY(rounded - 1 < SLAB_MAX && alignment > LEAST)) {
-        unsigned class = sizeclass_small[rounded];
-        bool divides = (sizeclass_bytes[class] & (alignment - 1)) == 0;
-        if (LIKELY(divides && (table_home()->graduated >> class & 1) != 0)) {
-            void *block = malloc(rounded);
-            if (LIKELY(is_aligned(block, alignment))) {
-                return block;
-            }
-            free(block);
+    unsigned class = sizeclass_of_aligned(request, alignment);
+    if (LIKELY(class != 0 && (table_home()->graduated >> class & 1) != 0)) {
+        void *block = malloc(sizeclass_bytes[class]);
+        if (LIKELY(is_aligned(block, alignment))) {
+            return block;
         }
+        free(block);
     }
     return alloc_aligned_other(alignment, request);
 }

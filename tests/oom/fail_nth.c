@@ -7,21 +7,9 @@
  * what the process has mapped before (page map, descriptors, stock) would serve the next N.
  */
 #define _GNU_SOURCE
-#include "../support.h"
+#include "../oom_support.h"
 
-void *__real_mmap(void *start, size_t bytes, int protection, int flags, int file, off_t offset);
-int __real_munmap(void *start, size_t bytes);
-void *__real_mremap(void *start, size_t bytes, size_t new_bytes, int flags, ...);
-int __real_madvise(void *start, size_t bytes, int advice);
-void *__real_sbrk(intptr_t increment);
-
-void *__wrap_mmap(void *start, size_t bytes, int protection, int flags, int file, off_t offset);
-int __wrap_munmap(void *start, size_t bytes);
-void *__wrap_mremap(void *start, size_t bytes, size_t new_bytes, int flags, ...);
-int __wrap_madvise(void *start, size_t bytes, int advice);
-void *__wrap_sbrk(intptr_t increment);
-
-enum { TAKE = 1, GIVE = 2, FOLLOWING = 4 }; /* which calls fail */
+enum { FOLLOWING = 8 }; /* beside kinds of calls, in a plan */
 
 /* The plan is changed by the main thread while no other one runs. */
 static bool armed;
@@ -30,44 +18,13 @@ static long calls, fail_at, faults;
 
 static bool fails(unsigned kind)
 {
-    if (!armed || !(plan & kind))
+    if (!armed || !(plan & (kind == PURGE ? GIVE : kind)))
         return false;
     calls++;
     if (calls != fail_at && !(calls > fail_at && (plan & FOLLOWING)))
         return false;
     faults++;
-    errno = ENOMEM;
     return true;
-}
-
-void *__wrap_mmap(void *start, size_t bytes, int protection, int flags, int file, off_t offset)
-{
-    return fails(TAKE) ? MAP_FAILED : __real_mmap(start, bytes, protection, flags, file, offset);
-}
-
-int __wrap_munmap(void *start, size_t bytes)
-{
-    return fails(GIVE) ? -1 : __real_munmap(start, bytes);
-}
-
-void *__wrap_mremap(void *start, size_t bytes, size_t new_bytes, int flags, ...)
-{
-    va_list rest;
-
-    va_start(rest, flags);
-    void *target = flags & MREMAP_FIXED ? va_arg(rest, void *) : NULL;
-    va_end(rest);
-    return fails(TAKE) ? MAP_FAILED : __real_mremap(start, bytes, new_bytes, flags, target);
-}
-
-int __wrap_madvise(void *start, size_t bytes, int advice)
-{
-    return fails(GIVE) ? -1 : __real_madvise(start, bytes, advice);
-}
-
-void *__wrap_sbrk(intptr_t increment)
-{
-    return increment != 0 && fails(increment > 0 ? TAKE : GIVE) ? (void *)-1 : __real_sbrk(increment);
 }
 
 /* --- the workload: each operation on one arena --- */

@@ -3,55 +3,17 @@
  * arena_alloc_named leaves no block behind. The Nth mapping fails, for every N that naming thousands of blocks asks for.
  */
 #define _GNU_SOURCE
-#include "../support.h"
-
-void *__real_mmap(void *start, size_t bytes, int protection, int flags, int file, off_t offset);
-void *__wrap_mmap(void *start, size_t bytes, int protection, int flags, int file, off_t offset);
-int __real_munmap(void *start, size_t bytes);
-int __wrap_munmap(void *start, size_t bytes);
-void *__real_mremap(void *start, size_t bytes, size_t new_bytes, int flags, ...);
-void *__wrap_mremap(void *start, size_t bytes, size_t new_bytes, int flags, ...);
-int __real_madvise(void *start, size_t bytes, int advice);
-int __wrap_madvise(void *start, size_t bytes, int advice);
-void *__real_sbrk(intptr_t increment);
-void *__wrap_sbrk(intptr_t increment);
+#include "../oom_support.h"
 
 static bool armed;
 static size_t calls, fail_at, faults;
 
-void *__wrap_mmap(void *start, size_t bytes, int protection, int flags, int file, off_t offset)
+static bool fails(unsigned kind)
 {
-    if (armed && ++calls == fail_at) {
-        faults++;
-        errno = ENOMEM;
-        return MAP_FAILED;
-    }
-    return __real_mmap(start, bytes, protection, flags, file, offset);
-}
+    bool fault = armed && kind == TAKE && ++calls == fail_at;
 
-int __wrap_munmap(void *start, size_t bytes)
-{
-    return __real_munmap(start, bytes);
-}
-
-void *__wrap_mremap(void *start, size_t bytes, size_t new_bytes, int flags, ...)
-{
-    va_list rest;
-
-    va_start(rest, flags);
-    void *target = flags & MREMAP_FIXED ? va_arg(rest, void *) : NULL;
-    va_end(rest);
-    return __real_mremap(start, bytes, new_bytes, flags, target);
-}
-
-int __wrap_madvise(void *start, size_t bytes, int advice)
-{
-    return __real_madvise(start, bytes, advice);
-}
-
-void *__wrap_sbrk(intptr_t increment)
-{
-    return __real_sbrk(increment);
+    faults += fault;
+    return fault;
 }
 
 enum { BLOCKS = 2000 };

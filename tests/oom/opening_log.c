@@ -6,17 +6,7 @@
  */
 #define _GNU_SOURCE
 #include "../log_support.h"
-
-void *__real_mmap(void *start, size_t bytes, int protection, int flags, int file, off_t offset);
-void *__wrap_mmap(void *start, size_t bytes, int protection, int flags, int file, off_t offset);
-int __real_munmap(void *start, size_t bytes);
-int __wrap_munmap(void *start, size_t bytes);
-void *__real_mremap(void *start, size_t bytes, size_t new_bytes, int flags, ...);
-void *__wrap_mremap(void *start, size_t bytes, size_t new_bytes, int flags, ...);
-int __real_madvise(void *start, size_t bytes, int advice);
-int __wrap_madvise(void *start, size_t bytes, int advice);
-void *__real_sbrk(intptr_t increment);
-void *__wrap_sbrk(intptr_t increment);
+#include "../oom_support.h"
 
 typedef struct {
     size_t nth;
@@ -27,41 +17,13 @@ static plan_t plan;
 static _Atomic bool armed;
 static _Atomic size_t calls, faults;
 
-void *__wrap_mmap(void *start, size_t bytes, int protection, int flags, int file, off_t offset)
+static bool fails(unsigned kind)
 {
-    size_t call = armed ? ++calls : 0;
+    size_t call = armed && kind == TAKE ? ++calls : 0;
+    bool fault = call >= plan.nth && (call <= plan.nth + 1 || plan.following);
 
-    if (call >= plan.nth && (call <= plan.nth + 1 || plan.following)) {
-        faults++;
-        errno = ENOMEM;
-        return MAP_FAILED;
-    }
-    return __real_mmap(start, bytes, protection, flags, file, offset);
-}
-
-int __wrap_munmap(void *start, size_t bytes)
-{
-    return __real_munmap(start, bytes);
-}
-
-void *__wrap_mremap(void *start, size_t bytes, size_t new_bytes, int flags, ...)
-{
-    va_list rest;
-
-    va_start(rest, flags);
-    void *target = flags & MREMAP_FIXED ? va_arg(rest, void *) : NULL;
-    va_end(rest);
-    return __real_mremap(start, bytes, new_bytes, flags, target);
-}
-
-int __wrap_madvise(void *start, size_t bytes, int advice)
-{
-    return __real_madvise(start, bytes, advice);
-}
-
-void *__wrap_sbrk(intptr_t increment)
-{
-    return __real_sbrk(increment);
+    faults += fault;
+    return fault;
 }
 
 enum { OTHERS = 200, THREADS = 63, BLOCKS = 100 };

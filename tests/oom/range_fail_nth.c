@@ -4,61 +4,22 @@
  * and once the fault is gone, everything works. Each N runs in a child of its own.
  */
 #define _GNU_SOURCE
-#include "../support.h"
-
-void *__real_mmap(void *start, size_t bytes, int protection, int flags, int file, off_t offset);
-int __real_munmap(void *start, size_t bytes);
-void *__real_sbrk(intptr_t increment);
-
-void *__wrap_mmap(void *start, size_t bytes, int protection, int flags, int file, off_t offset);
-int __wrap_munmap(void *start, size_t bytes);
-void *__wrap_mremap(void *start, size_t bytes, size_t new_bytes, int flags, ...);
-int __wrap_madvise(void *start, size_t bytes, int advice);
-void *__wrap_sbrk(intptr_t increment);
+#include "../oom_support.h"
 
 enum { BLOCKS = 300 };
 
 static bool armed, following;
 static long calls, fail_at, faults;
 
-static bool fails(void)
+static bool fails(unsigned kind)
 {
-    if (!armed)
+    if (!armed || kind == PURGE)
         return false;
     calls++;
     if (calls != fail_at && !(calls > fail_at && following))
         return false;
     faults++;
-    errno = ENOMEM;
     return true;
-}
-
-void *__wrap_mmap(void *start, size_t bytes, int protection, int flags, int file, off_t offset)
-{
-    return fails() ? MAP_FAILED : __real_mmap(start, bytes, protection, flags, file, offset);
-}
-
-int __wrap_munmap(void *start, size_t bytes)
-{
-    return fails() ? -1 : __real_munmap(start, bytes);
-}
-
-void *__wrap_mremap(void *start, size_t bytes, size_t new_bytes, int flags, ...)
-{
-    (void)start, (void)bytes, (void)new_bytes, (void)flags;
-    must(false); /* range arenas have no use for it */
-    return MAP_FAILED;
-}
-
-int __wrap_madvise(void *start, size_t bytes, int advice)
-{
-    (void)start, (void)bytes, (void)advice;
-    return 0;
-}
-
-void *__wrap_sbrk(intptr_t increment)
-{
-    return increment != 0 && fails() ? (void *)-1 : __real_sbrk(increment);
 }
 
 typedef struct {
