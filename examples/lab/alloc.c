@@ -6,6 +6,7 @@
  *
  * introduces: ARENA_RANGE_GIVEN, arena_range_create(), arena_range_alloc(), arena_range_free(), arena_range_destroy()
  */
+#define _DEFAULT_SOURCE /* MAP_ANONYMOUS, if the compiler is told to keep to the standard */
 #include "alloc.h"
 
 #include <arena.h>

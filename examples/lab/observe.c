@@ -2,6 +2,9 @@
  * observe.c: the lab's first exercise. Virtual and resident size of a process that maps memory, reads it, and writes to
  * it, and what the kernel says about the mapping itself.
  *
+ * All of it is done twice, the first time silently. A program's code, stack and buffers become resident when they are
+ * first used, like any memory: the second time they are, and what is left to see is the mapping.
+ *
  * usage: observe [--pause] [PAGES]     --pause waits for Enter at each step, so that ps and pmap can be tried
  */
 #include <inttypes.h>
@@ -47,80 +50,114 @@ static sizes_t measure(const void *mapping)
     return sizes;
 }
 
-static sizes_t show(const char *when, const void *mapping, sizes_t before)
+enum { BEFORE, MAPPED, READ, WRITTEN, UNMAPPED, STEPS };
+static const char *const step_names[STEPS] = {"before", "after mmap", "after a read", "after a write",
+                                              "after munmap"};
+
+static void wait_for_enter(void)
 {
-    sizes_t now = measure(mapping);
-    printf("%-20s virtual %8ld KiB (%+5ld)   resident %7ld KiB (%+5ld)\n", when, now.virtual_kib,
-           now.virtual_kib - before.virtual_kib, now.resident_kib, now.resident_kib - before.resident_kib);
-    if (pausing) {
-        printf("    ps -o pid,vsz,rss -p %d; then Enter ", (int)getpid());
-        fflush(stdout);
-        while (getchar() != '\n' && !feof(stdin)) {
-        }
+    printf("    try  ps -o pid,vsz,rss -p %d  and  less /proc/%d/maps;  then press Enter ", (int)getpid(),
+           (int)getpid());
+    fflush(stdout);
+    for (int c = getchar(); c != '\n' && c != EOF; c = getchar()) {
     }
-    return now;
+}
+
+/* A step was done: measures, and tells what it changed. */
+static void show(FILE *out, sizes_t *sizes, int step, const void *mapping)
+{
+    sizes[step] = measure(mapping);
+    sizes_t now = sizes[step], last = sizes[step == BEFORE ? BEFORE : step - 1];
+    fprintf(out, "%-14s virtual %8ld KiB (%+5ld)   resident %7ld KiB (%+5ld)\n", step_names[step],
+            now.virtual_kib, now.virtual_kib - last.virtual_kib, now.resident_kib,
+            now.resident_kib - last.resident_kib);
+    if (pausing && out == stdout)
+        wait_for_enter();
+}
+
+static bool experiment(FILE *out, sizes_t *sizes, size_t bytes, size_t page)
+{
+    show(out, sizes, BEFORE, NULL);
+    char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return false;
+#ifdef MADV_NOHUGEPAGE
+    madvise(memory, bytes, MADV_NOHUGEPAGE); /* else writing to one byte may make 2 MiB resident */
+#endif
+    show(out, sizes, MAPPED, memory);
+    for (size_t i = 0; i < bytes; i += page)
+        (void)*(volatile char *)(memory + i);
+    show(out, sizes, READ, memory);
+    for (size_t i = 0; i < bytes; i += page)
+        memory[i] = 1;
+    show(out, sizes, WRITTEN, memory);
+    munmap(memory, bytes);
+    show(out, sizes, UNMAPPED, NULL);
+    return true;
 }
 
 static const char explanation[] =
     "\n"
-    "Mapping made the process larger by whole pages, and resident size stayed: mmap only writes down that "
-    "these\n"
-    "addresses may be used. No memory is behind them.\n"
+    "Mapping made the process larger by whole pages, and resident size stayed: mmap only\n"
+    "writes down that these addresses may be used. No memory is behind them.\n"
     "\n"
-    "Reading did not change that. The first access to a page faults, and the kernel puts one page of zeros, "
-    "the\n"
-    "same for all, behind what is only read; it does not count as resident.\n"
+    "Reading did not change that. The first access to a page faults, and the kernel puts\n"
+    "one page of zeros, the same for all, behind what is only read; it does not count as\n"
+    "resident.\n"
     "\n"
-    "Writing faulted again, and now the kernel took a page frame for each page written, cleared it, and "
-    "entered it\n"
-    "in the page table. Resident size grew by what was written to, in whole pages, and virtual size stayed.\n"
+    "Writing faulted again, and now the kernel took a page frame for each page written,\n"
+    "cleared it, and entered it in the page table. Resident size grew by what was written\n"
+    "to, in whole pages, and virtual size stayed.\n"
     "\n"
-    "Unmapping took both away. So virtual size is what a process may touch, resident size what it did "
-    "touch.\n";
+    "Unmapping took both away. So virtual size is what a process may touch, resident size\n"
+    "what it did touch.\n";
+
+/* Whether all that is explained was so, to the kilobyte. */
+static bool is_as_explained(const sizes_t *sizes, long kib)
+{
+    for (int step = BEFORE; step < STEPS; step++) {
+        long mapped = step >= MAPPED && step < UNMAPPED ? kib : 0, written = step == WRITTEN ? kib : 0;
+        if (sizes[step].virtual_kib != sizes[BEFORE].virtual_kib + mapped ||
+            sizes[step].resident_kib != sizes[BEFORE].resident_kib + written)
+            return false;
+    }
+    return sizes[WRITTEN].mapping_kib - sizes[READ].mapping_kib == kib;
+}
+
+static long pages_wanted(int argc, char **argv)
+{
+    long pages = 1;
+    for (int i = 1; i < argc; i++) {
+        char *end = argv[i];
+        if (strcmp(argv[i], "--pause") == 0)
+            pausing = true;
+        else if ((pages = strtol(argv[i], &end, 10)) < 1 || pages > 1 << 20 || *end != '\0')
+            return 0;
+    }
+    return pages;
+}
 
 int main(int argc, char **argv)
 {
-    long page = sysconf(_SC_PAGESIZE), pages = 1;
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--pause") == 0)
-            pausing = true;
-        else
-            pages = strtol(argv[i], NULL, 10);
-    }
-    if (pages < 1 || pages > 1 << 20) {
+    long page = sysconf(_SC_PAGESIZE), pages = pages_wanted(argc, argv);
+    FILE *nowhere = fopen("/dev/null", "w");
+    sizes_t sizes[STEPS];
+
+    if (pages == 0 || nowhere == NULL) {
         fprintf(stderr, "usage: observe [--pause] [PAGES]\n");
         return EXIT_FAILURE;
     }
     size_t bytes = (size_t)(pages * page);
-    measure(NULL); /* stdio has its buffers before anything counts */
+    setvbuf(stdin, NULL, _IONBF, 0);
     printf("%ld page%s of %ld bytes, anonymous and private\n\n", pages, pages == 1 ? "" : "s", page);
-
-    sizes_t first = show("before", NULL, measure(NULL));
-    char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) {
+    fflush(stdout);
+    if (!experiment(nowhere, sizes, bytes, (size_t)page) || !experiment(stdout, sizes, bytes, (size_t)page)) {
         perror("observe: mmap");
         return EXIT_FAILURE;
     }
-#ifdef MADV_NOHUGEPAGE
-    madvise(memory, bytes, MADV_NOHUGEPAGE); /* else writing to one byte may make 2 MiB resident */
-#endif
-    sizes_t mapped = show("after mmap", memory, first);
-    for (size_t i = 0; i < bytes; i += (size_t)page)
-        (void)*(volatile char *)(memory + i);
-    sizes_t was_read = show("after a read", memory, mapped);
-    for (size_t i = 0; i < bytes; i += (size_t)page)
-        memory[i] = 1;
-    sizes_t written = show("after a write", memory, was_read);
-    munmap(memory, bytes);
-    sizes_t unmapped = show("after munmap", NULL, written);
     fputs(explanation, stdout);
-
-    /* The program's own test: the mapping is resident when it was written to, and not before. */
-    long kib = (long)(bytes / 1024);
-    bool as_told =
-        mapped.virtual_kib - first.virtual_kib == kib && unmapped.virtual_kib == first.virtual_kib &&
-        written.mapping_kib - was_read.mapping_kib == kib && mapped.mapping_kib == was_read.mapping_kib;
-    if (!as_told)
+    bool as_explained = is_as_explained(sizes, (long)(bytes / 1024));
+    if (!as_explained)
         fprintf(stderr, "observe: this kernel behaves otherwise\n");
-    return as_told ? EXIT_SUCCESS : EXIT_FAILURE;
+    return as_explained ? EXIT_SUCCESS : EXIT_FAILURE;
 }
