@@ -67,7 +67,7 @@ static chunk_t *heap_last(void)
     return (chunk_t *)(void *)(heap_end - WORD);
 }
 
-/* Sizes say nothing of the chunk before: that flag stays as it is. */
+/* Size and status of a chunk. PREV_IN_USE is about the chunk before and stays; that of the one behind changes. */
 static void chunk_set_free(chunk_t *chunk, size_t bytes)
 {
     chunk->header = bytes | (chunk->header & PREV_IN_USE);
@@ -186,7 +186,7 @@ static void *use_front(chunk_t *chunk, size_t bytes)
         chunk_set_used(chunk, bytes + rest);
     } else {
         chunk_t *tail = chunk_at(chunk, (ptrdiff_t)bytes);
-        tail->header = 0;
+        tail->header = 0; /* new: the next line sets its PREV_IN_USE */
         chunk_set_used(chunk, bytes);
         chunk_set_free(tail, rest);
         list_push(tail);

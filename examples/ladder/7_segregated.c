@@ -126,7 +126,7 @@ static char *pages_take(size_t bytes)
     return pages;
 }
 
-/* A page of small blocks, up to 32 KiB of others, or one large block. */
+/* What a bin is refilled with, in whole pages: eight blocks, as many as 32 KiB hold if that is less, or one large one. */
 static size_t run_bytes(size_t size)
 {
     size_t bytes = size < RUN_BYTES / RUN_BLOCKS ? RUN_BLOCKS * size : size < RUN_BYTES ? RUN_BYTES : size;

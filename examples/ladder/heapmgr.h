@@ -8,6 +8,10 @@
 #ifndef HEAPMGR_H
 #define HEAPMGR_H
 
+#ifndef _DEFAULT_SOURCE
+#define _DEFAULT_SOURCE /* brk, sbrk and MAP_ANONYMOUS, under -std=c11 too, if this header comes first */
+#endif
+
 #include <stdbool.h>
 #include <stddef.h>
 

@@ -260,7 +260,7 @@ static void freed_neighbours_merge_or_do_not(void **state)
 
     (void)state;
     if (!rung->uses_break)
-        skip();
+        skip(); /* 6: blocks are no neighbours, and what is freed is no memory any more */
     for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++)
         must_end_well(status_of_child(merge_body, orders[i], 60));
 }
@@ -301,7 +301,7 @@ static void the_hole_that_serves_is_the_one_by_the_rule(void **state)
 {
     (void)state;
     if (!rung->uses_break || !rung->reuses || rung_is("7_segregated"))
-        skip();
+        skip(); /* no hole ever serves another size: 1 and 2 reuse nothing, 6 and 7 have no rule to choose by */
     in_child(fit_body);
 }
 
@@ -324,7 +324,7 @@ static void only_the_minimal_one_moves_the_break_each_time(void **state)
 {
     (void)state;
     if (!rung->uses_break)
-        skip();
+        skip(); /* 6: the break is not what it moves */
     in_child(one_call_body);
 }
 
@@ -348,7 +348,7 @@ static void a_break_that_was_moved_is_found_and_left_alone(void **state)
 {
     (void)state;
     if (!rung->uses_break)
-        skip();
+        skip(); /* 6: the break is not its own, and may be anywhere */
     in_child(moved_break_body);
 }
 
@@ -419,7 +419,7 @@ static void an_overflow_into_a_free_neighbour_is_found(void **state)
 {
     (void)state;
     if (!rung->reuses || !rung->uses_break)
-        skip();
+        skip(); /* 1 and 2: no block is ever free; 6: a free one is unmapped, and the string ends before its page does */
     in_child(overflow_into_free_body);
 }
 
