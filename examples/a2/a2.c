@@ -5,7 +5,8 @@
  *
  * A freed block is handed out first to the next request of its size (LIFO); built with -DA2_ORDER=ARENA_RANGE_FIFO, last.
  *
- * introduces: ARENA_RANGE_SBRK, ARENA_RANGE_INSIDE, ARENA_RANGE_LIFO, arena_range_resize(), arena_range_size()
+ * introduces: ARENA_RANGE_SBRK, ARENA_RANGE_INSIDE, ARENA_RANGE_LIFO, arena_range_aligned_alloc(), arena_range_resize(),
+ * arena_range_size()
  */
 #include "a2.h"
 
@@ -19,6 +20,9 @@
 #ifndef A2_ORDER
 #define A2_ORDER ARENA_RANGE_LIFO
 #endif
+#ifndef A2_QUANTUM
+#define A2_QUANTUM 8 /* sizes and addresses are multiples of it */
+#endif
 
 static arena_range_t *heap; /* NULL: the break is not ours to move */
 
@@ -27,11 +31,12 @@ static void open_heap(void)
     static const arena_range_options_t options = {.name = "a2",
                                                   .source = ARENA_RANGE_SBRK,
                                                   .flags = ARENA_RANGE_INSIDE | A2_ORDER,
+                                                  .quantum = A2_QUANTUM,
                                                   .growth_bytes = 8192};
     heap = arena_range_create(&options);
 }
 
-void *mymalloc(size_t size)
+void *myaligned_alloc(size_t alignment, size_t size)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, open_heap);
@@ -39,8 +44,13 @@ void *mymalloc(size_t size)
         errno = ENOMEM;
         return NULL;
     }
-    uint64_t address = arena_range_alloc(heap, size);
+    uint64_t address = arena_range_aligned_alloc(heap, alignment, size);
     return address == ARENA_RANGE_NONE ? NULL : (void *)(uintptr_t)address;
+}
+
+void *mymalloc(size_t size)
+{
+    return myaligned_alloc(A2_QUANTUM, size);
 }
 
 void myfree(void *block)
@@ -72,4 +82,9 @@ void *myrealloc(void *block, size_t size)
     memcpy(moved, block, old < size ? old : size);
     myfree(block);
     return moved;
+}
+
+size_t myusable_size(void *block)
+{
+    return block == NULL ? 0 : arena_range_size(heap, (uintptr_t)block);
 }

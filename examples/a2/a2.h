@@ -9,4 +9,8 @@ void *mycalloc(size_t count, size_t size);
 void *myrealloc(void *block, size_t size);
 void myfree(void *block);
 
+/* Beyond the assignment, for malloc.c. */
+void *myaligned_alloc(size_t alignment, size_t size); /* a power of two, or NULL with EINVAL */
+size_t myusable_size(void *block);                    /* NULL: 0 */
+
 #endif
