@@ -1,5 +1,5 @@
 /*
- * report.c: ARENA_STATS and ARENA_CHECK, when the program exits. Formats into a buffer on the stack: the
+ * report.c: ARENA_STATS, ARENA_PRINT, ARENA_LEAKS and ARENA_CHECK, when the program exits. Formats into a buffer on the stack: the
  * program may have closed stdio, or be out of memory.
  */
 #include "report.h"
@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 typedef struct {
@@ -68,20 +69,48 @@ void report_stats(int fd, bool json, bool resident)
     write_all(fd, text, used);
 }
 
+static void complain(const char *text)
+{
+    write_all(settings_report_fd(), text, strlen(text));
+}
+
+static int open_to_append(const char *path)
+{
+    return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+}
+
 static void report_to_file(void)
 {
-    static const char message[] = "libarena: ARENA_STATS_FILE: cannot be opened\n";
-    int fd = settings.stats_file == NULL
-                 ? settings_report_fd()
-                 : open(settings.stats_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    int fd = settings.stats_file == NULL ? settings_report_fd() : open_to_append(settings.stats_file);
     if (fd < 0) {
-        write_all(settings_report_fd(), message, sizeof message - 1);
+        complain("libarena: ARENA_STATS_FILE: cannot be opened\n");
         return;
     }
     report_stats(fd, settings.stats == STATS_JSON, true);
     if (settings.stats_file != NULL) {
         close(fd);
     }
+}
+
+/* All of memory, after a line that says whose, as several processes may share the file. */
+static void print_to_file(void)
+{
+    char line[64];
+    int fd = open_to_append(settings.print), length;
+    if (fd < 0) {
+        complain("libarena: ARENA_PRINT: cannot be opened\n");
+        return;
+    }
+    length = snprintf(line, sizeof line, "libarena: process %d\n", getpid());
+    write_all(fd, line, (size_t)length);
+    bool whole = true;
+    for (unsigned i = 0; domain_arena(i) != NULL; i++) {
+        whole = arena_print(domain_arena(i), fd) && whole;
+    }
+    if (!whole) {
+        complain("libarena: ARENA_PRINT: cannot be written\n");
+    }
+    close(fd);
 }
 
 /* Each broken invariant has been reported in its line. */
@@ -103,6 +132,9 @@ void report_at_exit(void)
     }
     if (settings.stats != STATS_NONE) {
         report_to_file();
+    }
+    if (settings.print != NULL) {
+        print_to_file();
     }
     for (unsigned i = 0; settings.leaks && domain_arena(i) != NULL; i++) {
         watch_report_leaks(domain_arena(i), settings_report_fd());

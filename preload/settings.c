@@ -143,6 +143,7 @@ static const variable_t variables[] = {
     {"ARENA_MEMBARRIER", parse_flag, &settings.membarrier},
     {"ARENA_NO_CACHE", parse_flag, &settings.no_cache},
     {"ARENA_NO_SLABS", parse_flag, &settings.no_slabs},
+    {"ARENA_PRINT", parse_path, &settings.print},
     {"ARENA_PURGE_DELAY", parse_delay, &settings.purge_delay_ms},
     {"ARENA_SCRIBBLE", parse_flag, &settings.scribble},
     {"ARENA_STATS", parse_stats, &settings.stats},
@@ -201,7 +202,7 @@ void settings_read(void)
         }
     }
     done = true;
-    if (settings.stats != STATS_NONE || settings.leaks) {
+    if (settings.stats != STATS_NONE || settings.leaks || settings.print != NULL) {
         settings.report_fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 64);
         fstat(settings.report_fd, &report_stat);
     }

@@ -24,8 +24,9 @@ typedef struct {
     bool check;             /* every invariant at exit */
     bool checked, no_cache, no_slabs, huge_pages;
     bool membarrier;
-    bool deepbind;   /* dlopen keeps RTLD_DEEPBIND */
-    const char *log; /* path of the log, or NULL */
+    bool deepbind;     /* dlopen keeps RTLD_DEEPBIND */
+    const char *log;   /* path of the log, or NULL */
+    const char *print; /* path of what the heap holds at exit, or NULL */
     bool scribble, leaks;
 } settings_t;
 

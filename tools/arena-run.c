@@ -42,6 +42,7 @@ static const setting_t settings[] = {
     {"leaks", NOTHING, "ARENA_LEAKS", "1", NULL, "report blocks that are live at exit"},
     {"scribble", NOTHING, "ARENA_SCRIBBLE", "1", NULL, "overwrite blocks when they are given out and freed"},
     {"log", PATH, "ARENA_LOG", NULL, "FILE", "record every call there"},
+    {"print", PATH, "ARENA_PRINT", NULL, "FILE", "write there at exit what the heap holds, each block"},
     {"no-cache", NOTHING, "ARENA_NO_CACHE", "1", NULL, "no thread caches"},
     {"no-slabs", NOTHING, "ARENA_NO_SLABS", "1", NULL, "every block is a chunk with its size in front"},
     {"arenas", COUNT, "ARENA_ARENAS", NULL, "N", "most arenas that threads spread over"},

@@ -35,7 +35,7 @@ MALFORMED = (
     + [("FIT", value) for value in ("", "middling", "good|first", "best_fits", "BEST ", "goo")]
     + [("STATS", value) for value in ("", "xml", "jso", "2")]
     + [("LEAKS", value) for value in ("", "2", "yes")]
-    + [("STATS_FILE", ""), ("LOG", "")])
+    + [("STATS_FILE", ""), ("LOG", ""), ("PRINT", "")])
 
 SETTINGS = [
     {}, {"FIT": "first"}, {"FIT": "best"}, {"FIT": "worst"}, {"FIT": "next"}, {"NO_CACHE": "1"}, {"NO_SLABS": "1"},

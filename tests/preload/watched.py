@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tests of ARENA_LOG, ARENA_SCRIBBLE and ARENA_LEAKS in programs that know nothing of the library.
+"""Tests of ARENA_LOG, ARENA_PRINT, ARENA_SCRIBBLE, ARENA_LEAKS and ARENA_FIT in programs that know nothing of the library.
 
 usage: watched.py LIBRARY PROGRAM STATIC_PROGRAM      programs/watched.c, without and with the archive
 """
@@ -209,6 +209,68 @@ class Leaks(unittest.TestCase):
 
     def test_without_it_nothing_is_said(self):
         self.assertEqual(run(PROGRAM, "leaks", LEAKS=0).stderr, "")
+
+
+class Print(unittest.TestCase):
+    BLOCK = re.compile(r" +(0x[0-9a-f]+) +(0x[0-9a-f]+) +(\d+)  (USED|CACHED|FREE) +(.+)")
+
+    def setUp(self):
+        self.directory = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.directory)
+        self.file = self.directory / "heap"
+
+    def expect(self, result):
+        """Blocks ascend and do not overlap; those that the program kept are there, with their size, as used."""
+        text = self.file.read_text(encoding="ascii")
+        self.assertRegex(text, r'^libarena: process \d+\narena "malloc"\n\nregions ')
+        blocks = [fields.groups() for fields in map(self.BLOCK.fullmatch, text.splitlines()) if fields]
+        ends = [int(end, 16) for block in blocks for end in block[:2]]
+        self.assertEqual(ends, sorted(ends))
+        used = {int(first, 16): int(size) for first, _, size, state, _ in blocks if state == "USED"}
+        for first, last, size, _, name in blocks:
+            self.assertEqual(int(last, 16) - int(first, 16) + 1, int(size))
+            self.assertEqual(name, "-")
+        kept = {int(address, 16): int(size) for address, size in map(str.split, result.stdout.splitlines())}
+        self.assertTrue(kept)
+        self.assertLessEqual(kept.items(), used.items())
+        self.assertIn("free ", text.partition("blocks ")[2])
+        self.file.unlink()
+
+    def test_each_block_is_printed_at_exit(self):
+        for more in ({}, {"NO_CACHE": 1}, {"NO_SLABS": 1}, {"CHECK": 1}, {"SCRIBBLE": 1}, {"LOG": "/dev/null"}):
+            with self.subTest(str(more)):
+                result = run(PROGRAM, "leaks", PRINT=self.file, **more)
+                self.assertEqual((result.returncode, result.stderr), (0, ""))
+                self.expect(result)
+        self.expect(run(STATIC_PROGRAM, "leaks", library="", PRINT=self.file))
+
+    def test_programs_share_a_file(self):
+        run("sh", "-c", "ls / ; ls /", PRINT=self.file)
+        self.assertEqual(self.file.read_text(encoding="ascii").count("libarena: process "), 2)  # a shell ends by _exit
+
+    def test_a_file_that_cannot_be_written_is_reported(self):
+        result = run(PROGRAM, "leaks", PRINT="/no/such/directory/heap")
+        self.assertEqual((result.returncode, result.stderr), (0, "libarena: ARENA_PRINT: cannot be opened\n"))
+        if os.path.exists("/dev/full"):
+            result = run(PROGRAM, "leaks", PRINT="/dev/full")
+            self.assertEqual((result.returncode, result.stderr), (0, "libarena: ARENA_PRINT: cannot be written\n"))
+
+
+class Fit(unittest.TestCase):
+    # Of holes of 30,000, 9,000, 60,000 and 15,000 bytes, in this order, those that serve 8,000 six times, and then, when
+    # the first of the six has been freed, once more.
+    EXPECTED = {
+        "first_fit": "30000 30000 30000 9000 60000 60000 30000 ",
+        "best_fit": "9000 15000 30000 30000 30000 60000 9000 ",
+        "worst_fit": "60000 60000 60000 60000 30000 60000 30000 ",
+        "next_fit": "30000 30000 30000 9000 60000 60000 60000 ",
+    }
+
+    def test_the_policy_decides_which_hole_serves(self):
+        for fit, expected in self.EXPECTED.items():
+            for library, program in ((LIBRARY, PROGRAM), ("", STATIC_PROGRAM)):
+                result = run(program, "fits", library=library, FIT=fit, NO_SLABS=1, NO_CACHE=1, LIMIT="1M")
+                self.assertEqual((fit, result.returncode, result.stdout), (fit, 0, expected))
 
 
 if __name__ == "__main__":

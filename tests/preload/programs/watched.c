@@ -1,5 +1,5 @@
 /*
- * watched.c: what watched.py looks at through ARENA_LOG, ARENA_SCRIBBLE and ARENA_LEAKS. Each mode tells on stdout
+ * watched.c: what watched.py looks at through ARENA_LOG, ARENA_SCRIBBLE, ARENA_LEAKS and ARENA_FIT. Each mode tells on stdout
  * what it did, a line each, from a buffer of its own: stdio would allocate in between.
  */
 #define _GNU_SOURCE
@@ -246,15 +246,50 @@ static void closed_stderr(void)
     must(open("/dev/null", O_WRONLY) == STDERR_FILENO);
 }
 
+/* --- fits: which of four holes serves a request, six times, and once more when the first was freed --- */
+
+static void fits(void)
+{
+    enum { HOLES = 4, REQUEST = 8000 };
+    static const size_t sizes[HOLES] = {30000, 9000, 60000, 15000}; /* in address order */
+    char *holes[HOLES], *block, *first = NULL;
+
+    for (size_t i = 0; i < HOLES; i++) {
+        must((holes[i] = malloc(sizes[i])) != NULL);
+        must(malloc(16) != NULL); /* a wall */
+        must(i == 0 || holes[i] > holes[i - 1]);
+    }
+    while (malloc(REQUEST) != NULL) { /* up to ARENA_LIMIT: no other free chunk holds one */
+    }
+    for (size_t i = 0; i < HOLES; i++)
+        free(holes[i]);
+    for (size_t n = 0; n < 7; n++) {
+        size_t i = 0;
+        if (n == 6)
+            free(first);
+        must((block = malloc(REQUEST)) != NULL);
+        while (i < HOLES && (block < holes[i] || block >= holes[i] + sizes[i]))
+            i++;
+        must(i < HOLES);
+        first = n == 0 ? block : first;
+        tell("%zu ", sizes[i]);
+    }
+}
+
 int main(int count, char **words)
 {
     static const struct {
         const char *name;
         void (*body)(void);
-    } modes[] = {{"operations", operations}, {"threads", threads},
-                 {"forks", forks},           {"exits", exits},
-                 {"misuse", misuse},         {"scribble", scribble},
-                 {"leaks", leaks},           {"closed_stderr", closed_stderr}};
+    } modes[] = {{"operations", operations},
+                 {"threads", threads},
+                 {"forks", forks},
+                 {"exits", exits},
+                 {"misuse", misuse},
+                 {"scribble", scribble},
+                 {"leaks", leaks},
+                 {"closed_stderr", closed_stderr},
+                 {"fits", fits}};
 
     for (size_t i = 0; count == 2 && i < sizeof modes / sizeof modes[0]; i++) {
         if (strcmp(words[1], modes[i].name) == 0) {
