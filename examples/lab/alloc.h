@@ -17,6 +17,6 @@
 int init_alloc(void);      /* maps the page; 0, or non-zero if it cannot, or already has */
 int cleanup(void);         /* unmaps it; 0, or non-zero if there is none */
 char *alloc(int size);     /* a multiple of 8, from 8 to 4,096; NULL for others and if there is no room */
-void dealloc(char *block); /* NULL is ignored */
+void dealloc(char *block); /* NULL is ignored; what is no block now ends the program with a message */
 
 #endif

@@ -17,6 +17,6 @@
 void init_alloc(void); /* maps nothing yet; does nothing if it was called before */
 void cleanup(void);    /* forgets all blocks and unmaps what was mapped; init_alloc begins again */
 char *alloc(int size); /* a multiple of 256, from 256 to 4,096; NULL for others and if there is no memory */
-void dealloc(char *block); /* NULL is ignored */
+void dealloc(char *block); /* NULL is ignored; what is no block now ends the program with a message */
 
 #endif

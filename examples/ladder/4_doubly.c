@@ -20,13 +20,13 @@
 
 /* A header or a footer. */
 typedef struct tag {
-    size_t units;     /* of the whole chunk, both tags included; in a header with IN_USE in front */
+    size_t units;     /* of the whole chunk, both tags included; in a header with IN_USE or not */
     struct tag *link; /* in a header the next free chunk's header, in a footer the previous one's */
 } tag_t;
 
 enum { UNIT = sizeof(tag_t), MIN_UNITS = 3 };
 static_assert(UNIT == 16, "a unit keeps blocks aligned");
-#define IN_USE (SIZE_MAX / 2 + 1)
+#define IN_USE (SIZE_MAX / 2 + 1) /* the status: the top bit, which no size needs */
 
 static tag_t *heap_start, *heap_end; /* heap_end is the program break */
 static tag_t *free_list;

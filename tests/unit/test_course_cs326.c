@@ -106,6 +106,103 @@ static void good_fit_takes_one_that_fits_without_a_search(void **state)
     arena_destroy(row.arena);
 }
 
+/* --- all of memory, searched as a student would write it --- */
+
+enum { SLOTS = 400 };
+
+typedef struct {
+    char *start;
+    size_t usable;
+} hole_t;
+
+typedef struct {
+    hole_t holes[2 * SLOTS];
+    size_t count;
+} list_t;
+
+/* Every free chunk. Whole granules that are free are no part of the list. */
+static int note_hole(void *context, const arena_block_t *block)
+{
+    list_t *list = context;
+    bool is_run = (uintptr_t)block->start % GRANULE == 0 && block->usable % GRANULE == 0;
+
+    if (block->state != ARENA_BLOCK_FREE || is_run)
+        return 0;
+    must(list->count < 2 * SLOTS);
+    list->holes[list->count++] = (hole_t){block->start, block->usable};
+    return 0;
+}
+
+/* The hole that the policy asks for, the lowest among equals; NULL: none is large enough. */
+static const hole_t *hole_by(arena_fit_t fit, const list_t *list, size_t request)
+{
+    const hole_t *best = NULL;
+
+    for (const hole_t *hole = list->holes; hole < list->holes + list->count; hole++)
+        if (hole->usable >= request &&
+            (best == NULL || (fit == ARENA_FIT_FIRST  ? hole->start < best->start
+                              : fit == ARENA_FIT_BEST ? hole->usable < best->usable
+                                                      : hole->usable > best->usable)))
+            best = hole;
+    return best;
+}
+
+static const hole_t *hole_around(const list_t *list, const char *block)
+{
+    const hole_t *hole = list->holes;
+
+    while (hole < list->holes + list->count && (block < hole->start || block >= hole->start + hole->usable))
+        hole++;
+    return hole < list->holes + list->count ? hole : NULL;
+}
+
+/* Returns how often a hole served. */
+static size_t compare_with_search(arena_fit_t fit, size_t most)
+{
+    static char *blocks[SLOTS];
+    rng_t rng = {fit + most};
+    size_t served = 0;
+    arena_t *arena = arena_create(&(arena_options_t){
+        .fit = fit, .flags = ARENA_NO_SLABS | ARENA_NO_CACHE, .first_region_bytes = 8 * MIB});
+
+    memset(blocks, 0, sizeof blocks);
+    must(arena != NULL);
+    for (size_t i = 0; i < 4000 / SLOWNESS; i++) {
+        char **block = &blocks[rng_below(&rng, SLOTS)];
+        if (*block != NULL) {
+            arena_free(arena, *block);
+            *block = NULL;
+            continue;
+        }
+        size_t request = 1 + rng_below(&rng, most);
+        list_t list = {.count = 0};
+        must(arena_walk(arena, note_hole, &list) == 0);
+        const hole_t *wanted = hole_by(fit, &list, request);
+        must((*block = arena_alloc(arena, request)) != NULL);
+        const hole_t *given = hole_around(&list, *block);
+        if (wanted == NULL)
+            continue;
+        served++;
+        assert_non_null(given);
+        if (fit == ARENA_FIT_WORST) /* any of the largest */
+            assert_int_equal(given->usable, wanted->usable);
+        else
+            assert_ptr_equal(given->start, wanted->start);
+    }
+    arena_destroy(arena);
+    return served;
+}
+
+static void policies_choose_as_a_search_through_memory_does(void **state)
+{
+    static const arena_fit_t fits[] = {ARENA_FIT_FIRST, ARENA_FIT_BEST, ARENA_FIT_WORST};
+    static const size_t most[] = {100, 3000, 50000};
+
+    (void)state;
+    for (size_t i = 0; i < 9; i++)
+        assert_true(compare_with_search(fits[i / 3], most[i % 3]) > 500 / SLOWNESS);
+}
+
 /* What no hole can hold, two freed neighbours can: free space is merged. */
 static void freed_neighbours_are_one_hole(void **state)
 {
@@ -147,6 +244,7 @@ int main(void)
         cmocka_unit_test(best_fit_takes_the_tightest_hole),
         cmocka_unit_test(worst_fit_takes_the_largest_rest),
         cmocka_unit_test(next_fit_goes_on_behind_the_last),
+        cmocka_unit_test(policies_choose_as_a_search_through_memory_does),
         cmocka_unit_test(good_fit_takes_one_that_fits_without_a_search),
         cmocka_unit_test(freed_neighbours_are_one_hole),
         cmocka_unit_test(the_size_stands_before_the_block),
