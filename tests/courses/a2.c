@@ -25,6 +25,7 @@ void *__wrap_sbrk(intptr_t increment);
 enum { MANY = 10000, PAGE = 4096 };
 
 static size_t ups, downs, mappings;
+static char *ceiling; /* where the kernel stops the break; NULL: nowhere */
 static char *blocks[MANY];
 static size_t sizes[MANY];
 
@@ -55,6 +56,10 @@ int __wrap_madvise(void *start, size_t bytes, int advice)
 
 void *__wrap_sbrk(intptr_t increment)
 {
+    if (ceiling != NULL && increment > ceiling - (char *)__real_sbrk(0)) {
+        errno = ENOMEM;
+        return (void *)-1;
+    }
     ups += increment > 0;
     downs += increment < 0;
     return __real_sbrk(increment);
@@ -364,6 +369,39 @@ static int blocks_of_8_lie_side_by_side(void *unused)
     return 0;
 }
 
+static size_t exhaust(void)
+{
+    size_t count = 0;
+
+    errno = 0;
+    while (count < MANY && (blocks[count] = mymalloc(4000)) != NULL)
+        count++;
+    must(count < MANY && errno == ENOMEM);
+    return count;
+}
+
+/* NULL; what was given out stays good, and what is freed serves again. */
+static int when_there_is_no_more_memory_it_says_so(void *unused)
+{
+    (void)unused;
+    myfree(mymalloc(8)); /* the heap is there */
+    ceiling = break_now() + 8 * MIB;
+    size_t count = exhaust();
+    must(mymalloc(100 * MIB) == NULL && mycalloc(25 * MIB, 4) == NULL);
+    for (size_t i = 0; i < count; i++)
+        fill(blocks[i], 4000, i);
+    must(myrealloc(blocks[0], 100 * MIB) == NULL && errno == ENOMEM);
+    for (size_t i = 0; i < count; i++)
+        must(holds(blocks[i], 4000, i));
+    for (size_t i = 0; i < count; i++)
+        myfree(blocks[i]);
+    size_t again = exhaust();
+    printf("exhaustion: NULL and ENOMEM after %zu blocks of 4,000; when they are freed, %zu fit\n", count,
+           again);
+    must(again + 2 >= count);
+    return used_nothing_but_the_break();
+}
+
 /* Runs the test in a child, so that its heap is new. */
 static void in_a_child(void **state)
 {
@@ -393,6 +431,7 @@ int main(void)
         TEST(the_block_freed_last_comes_first),
         TEST(the_break_comes_down_when_the_last_block_goes_and_not_before),
         TEST(blocks_of_8_lie_side_by_side),
+        TEST(when_there_is_no_more_memory_it_says_so),
     };
 
     setvbuf(stdout, NULL, _IONBF, 0);
