@@ -191,13 +191,13 @@ static chunk_t *find_worst(const chunk_bins_t *bins, size_t size)
     return worst != NULL && chunk_size(worst) >= size ? worst : NULL;
 }
 
-/* The lowest address above `from` that fits. */
+/* The lowest address that fits, of chunks that reach beyond `from`. */
 static chunk_t *find_lowest(const chunk_bins_t *bins, size_t size, const chunk_t *from)
 {
     chunk_t *lowest = NULL;
     for (int bin = next_bin(bins, bin_index(bins, size)); bin >= 0; bin = next_bin(bins, (unsigned)bin + 1)) {
         for (chunk_t *chunk = bins->heads[bin]; chunk != NULL; chunk = chunk->next) {
-            if (chunk > from && chunk_size(chunk) >= size && (lowest == NULL || chunk < lowest)) {
+            if (chunk_next(chunk) > from && chunk_size(chunk) >= size && (lowest == NULL || chunk < lowest)) {
                 lowest = chunk;
             }
         }
@@ -228,7 +228,7 @@ chunk_t *bin_find_locked(arena_t *arena, size_t size)
     case ARENA_FIT_NEXT:
         chunk = find_lowest(bins, size, arena->rover);
         chunk = chunk != NULL ? chunk : find_lowest(bins, size, NULL);
-        arena->rover = chunk;
+        arena->rover = chunk != NULL ? chunk_at(chunk, size) : arena->rover;
         return chunk;
     }
     return NULL;

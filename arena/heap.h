@@ -149,7 +149,7 @@ struct arena {
     region_t *regions;
     region_t first_region; /* most arenas have one only: its descriptor; start NULL while unused */
     struct large *larges;
-    struct chunk *rover;  /* next fit: where the last chunk was given out */
+    struct chunk *rover;  /* next fit: behind the last chunk given out */
     granule_t chunk_edge; /* the granule behind the newest chunk run, where it prefers to grow */
     bool purge_failed;    /* the kernel refused; not tried again by itself */
     size_t large_threshold;

@@ -176,10 +176,11 @@ static bool is_larger(const arena_range_t *range, const range_run_t *run, const 
     return run->count > best->count || (run->count == best->count && is_lower(range, run, best));
 }
 
-/* Lowest from the rover up, else lowest. */
+/* Lowest of those that reach beyond the rover, else lowest. */
 static bool is_next(const arena_range_t *range, const range_run_t *run, const range_run_t *best)
 {
-    bool behind = run->start >= range->rover, best_behind = best->start >= range->rover;
+    bool behind = run->start + run->count > range->rover;
+    bool best_behind = best->start + best->count > range->rover;
     return behind == best_behind ? run->start < best->start : behind;
 }
 
@@ -244,7 +245,7 @@ range_run_t *rangebin_find_locked(arena_range_t *range, range_want_t want, uint6
         return search(range, want, offset, is_larger);
     case ARENA_FIT_NEXT:
         run = search(range, want, offset, is_next);
-        range->rover = run == NULL ? 0 : run->start + *offset + want.count;
+        range->rover = run != NULL ? run->start + *offset + want.count : range->rover;
     }
     return run;
 }

@@ -98,7 +98,7 @@ typedef enum {
     ARENA_FIT_FIRST, /* lowest address that fits; O(free chunks) */
     ARENA_FIT_BEST,  /* smallest that fits, lowest address among equals; O(free chunks of one bin) */
     ARENA_FIT_WORST, /* largest; O(free chunks of one bin) */
-    ARENA_FIT_NEXT   /* lowest address behind the last one given out, round about; O(free chunks) */
+    ARENA_FIT_NEXT   /* lowest that reaches behind the last one given out, round about; O(free chunks) */
 } arena_fit_t;
 
 /* Flags of arena_options_t. */

@@ -244,10 +244,10 @@ static void the_last_bin_is_searched_for_one_that_fits(void **state)
 
 static size_t model[CHUNKS]; /* size, or 0: not in a bin */
 
-static chunk_t *first_from(size_t from, size_t size)
+static chunk_t *first_beyond(const char *from, size_t size)
 {
-    for (size_t i = from; i < CHUNKS; i++) {
-        if (model[i] >= size)
+    for (size_t i = 0; i < CHUNKS; i++) {
+        if (model[i] >= size && (const char *)chunk_number(i) + model[i] > from)
             return chunk_number(i);
     }
     return NULL;
@@ -255,7 +255,7 @@ static chunk_t *first_from(size_t from, size_t size)
 
 static chunk_t *naive_first(size_t size)
 {
-    return first_from(0, size);
+    return first_beyond(NULL, size);
 }
 
 static chunk_t *naive_best(size_t size)
@@ -284,7 +284,7 @@ static size_t number_of(const chunk_t *chunk)
 }
 
 /* Whether the policy may answer `found`. */
-static void check_answer(arena_fit_t fit, size_t size, chunk_t *found, size_t *rover)
+static void check_answer(arena_fit_t fit, size_t size, chunk_t *found, const char **rover)
 {
     chunk_t *best = naive_best(size);
 
@@ -310,9 +310,9 @@ static void check_answer(arena_fit_t fit, size_t size, chunk_t *found, size_t *r
         assert_true(found == NULL || chunk_size(found) == largest());
         break;
     case ARENA_FIT_NEXT: {
-        chunk_t *expected = *rover == CHUNKS ? NULL : first_from(*rover + 1, size);
+        chunk_t *expected = first_beyond(*rover, size);
         assert_ptr_equal(found, expected != NULL ? expected : naive_first(size));
-        *rover = found == NULL ? CHUNKS : number_of(found);
+        *rover = found != NULL ? (const char *)found + size : *rover;
         break;
     }
     }
@@ -325,7 +325,7 @@ static void every_policy_answers_as_a_naive_search_would(void **state)
     (void)state;
     for (arena_fit_t fit = ARENA_FIT_GOOD; fit <= ARENA_FIT_NEXT; fit++) {
         arena->fit = fit;
-        size_t rover = CHUNKS;
+        const char *rover = NULL;
         memset(model, 0, sizeof model);
         for (int round = 0; round < 20000 / SLOWNESS; round++) {
             size_t i = rng_below(&rng, CHUNKS);

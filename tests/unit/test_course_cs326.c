@@ -133,18 +133,29 @@ static int note_hole(void *context, const arena_block_t *block)
     return 0;
 }
 
-/* The hole that the policy asks for, the lowest among equals; NULL: none is large enough. */
-static const hole_t *hole_by(arena_fit_t fit, const list_t *list, size_t request)
+/* The hole that the policy asks for, the lowest among equals; NULL: none is large enough. The first, best or worst of
+ * those that reach beyond `from`. */
+static const hole_t *hole_beyond(arena_fit_t fit, const list_t *list, size_t request, const char *from)
 {
     const hole_t *best = NULL;
 
     for (const hole_t *hole = list->holes; hole < list->holes + list->count; hole++)
-        if (hole->usable >= request &&
+        if (hole->usable >= request && hole->start + hole->usable > from &&
             (best == NULL || (fit == ARENA_FIT_FIRST  ? hole->start < best->start
                               : fit == ARENA_FIT_BEST ? hole->usable < best->usable
                                                       : hole->usable > best->usable)))
             best = hole;
     return best;
+}
+
+/* `last` is the end of the block that was given out last. */
+static const hole_t *hole_by(arena_fit_t fit, const list_t *list, size_t request, const char *last)
+{
+    const hole_t *behind = fit == ARENA_FIT_NEXT ? hole_beyond(ARENA_FIT_FIRST, list, request, last) : NULL;
+
+    if (behind != NULL)
+        return behind;
+    return hole_beyond(fit == ARENA_FIT_NEXT ? ARENA_FIT_FIRST : fit, list, request, NULL);
 }
 
 static const hole_t *hole_around(const list_t *list, const char *block)
@@ -162,6 +173,7 @@ static size_t compare_with_search(arena_fit_t fit, size_t most)
     static char *blocks[SLOTS];
     rng_t rng = {fit + most};
     size_t served = 0;
+    const char *last = NULL;
     arena_t *arena = arena_create(&(arena_options_t){
         .fit = fit, .flags = ARENA_NO_SLABS | ARENA_NO_CACHE, .first_region_bytes = 8 * MIB});
 
@@ -177,9 +189,10 @@ static size_t compare_with_search(arena_fit_t fit, size_t most)
         size_t request = 1 + rng_below(&rng, most);
         list_t list = {.count = 0};
         must(arena_walk(arena, note_hole, &list) == 0);
-        const hole_t *wanted = hole_by(fit, &list, request);
+        const hole_t *wanted = hole_by(fit, &list, request, last);
         must((*block = arena_alloc(arena, request)) != NULL);
         const hole_t *given = hole_around(&list, *block);
+        last = *block + (request < 24 ? 24 : (request + 7) / 16 * 16 + 8); /* as chunks are cut */
         if (wanted == NULL)
             continue;
         served++;
@@ -195,11 +208,11 @@ static size_t compare_with_search(arena_fit_t fit, size_t most)
 
 static void policies_choose_as_a_search_through_memory_does(void **state)
 {
-    static const arena_fit_t fits[] = {ARENA_FIT_FIRST, ARENA_FIT_BEST, ARENA_FIT_WORST};
+    static const arena_fit_t fits[] = {ARENA_FIT_FIRST, ARENA_FIT_BEST, ARENA_FIT_WORST, ARENA_FIT_NEXT};
     static const size_t most[] = {100, 3000, 50000};
 
     (void)state;
-    for (size_t i = 0; i < 9; i++)
+    for (size_t i = 0; i < 12; i++)
         assert_true(compare_with_search(fits[i / 3], most[i % 3]) > 500 / SLOWNESS);
 }
 
