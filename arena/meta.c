@@ -2,7 +2,8 @@
  * meta.c: see meta.h. A granule holds objects of one size: first those never given out, by bump, so
  * that untouched pages stay untouched; then a list through the free ones. The granule's header is found
  * from an object's address. Rejected: one bump region for all, which could never shrink again after a
- * burst of slabs.
+ * burst of slabs. But the first granule is such a region, so that a process with a few objects of each of a dozen
+ * sizes touches a few pages and not a dozen: a table in its header says how large each object is.
  */
 #include "meta.h"
 
@@ -24,9 +25,22 @@ typedef struct pool {
     uint32_t object_bytes, first, bump, used; /* bump: offset of the first object never given out */
 } pool_t;
 
+/* The first granule. `units`: of an object, by where it begins; less one, so that a byte holds it. */
+typedef struct {
+    uint32_t bump;
+    uint8_t units[GRANULE / UNIT];
+} shared_t;
+
+/* Objects to be had of one size. */
+typedef struct {
+    pool_t *with_room;
+    free_object_t *free; /* in the shared granule */
+} size_list_t;
+
 static lock_t lock = LOCK_STATIC(RANK_OS);
 /* guarded by lock */
-static pool_t *with_room[SIZES];
+static size_list_t sizes[SIZES];
+static shared_t *shared;    /* set once */
 static size_t mapped_bytes; /* of pools; what of a batch is still to be used is not counted */
 static char *batch;         /* granules mapped ahead, untouched */
 static size_t batch_left;
@@ -38,7 +52,7 @@ static bool has_room(const pool_t *pool)
 
 static void link_pool(pool_t *pool)
 {
-    pool_t **head = &with_room[pool->object_bytes / UNIT];
+    pool_t **head = &sizes[pool->object_bytes / UNIT].with_room;
     pool->previous = NULL;
     pool->next = *head;
     if (pool->next != NULL) {
@@ -55,7 +69,7 @@ static void unlink_pool(pool_t *pool)
     if (pool->previous != NULL) {
         pool->previous->next = pool->next;
     } else {
-        with_room[pool->object_bytes / UNIT] = pool->next;
+        sizes[pool->object_bytes / UNIT].with_room = pool->next;
     }
 }
 
@@ -88,22 +102,29 @@ static void *take_granule(void)
     return start + (BATCH - 1) * GRANULE;
 }
 
-static pool_t *map_pool(size_t object_bytes)
+/* The largest power of two that divides it. */
+static size_t alignment_of(size_t object_bytes)
 {
-    pool_t *pool = take_granule();
+    return object_bytes & (~object_bytes + 1);
+}
+
+static void format_pool(pool_t *pool, size_t object_bytes)
+{
+    pool->object_bytes = (uint32_t)object_bytes;
+    pool->first = (uint32_t)align_up(sizeof *pool, alignment_of(object_bytes));
+    pool->bump = pool->first;
+    link_pool(pool);
+}
+
+/* *fresh: the object was never given out, and is zero. NULL: none of this size is left. */
+static void *take_from_pool(size_list_t *size, bool *fresh)
+{
+    pool_t *pool = size->with_room;
     if (pool == NULL) {
         return NULL;
     }
-    size_t alignment = object_bytes & (~object_bytes + 1);
-    pool->object_bytes = (uint32_t)object_bytes;
-    pool->first = (uint32_t)align_up(sizeof *pool, alignment);
-    pool->bump = pool->first;
-    return pool;
-}
-
-static void *take(pool_t *pool)
-{
     void *object = pool->free;
+    *fresh = object == NULL;
     if (object != NULL) {
         pool->free = pool->free->next;
     } else {
@@ -117,41 +138,86 @@ static void *take(pool_t *pool)
     return object;
 }
 
-void *meta_alloc(size_t bytes)
+static void *take_from_shared(size_list_t *size, size_t object_bytes, bool *fresh)
+{
+    free_object_t *object = size->free;
+    if (object != NULL) {
+        size->free = object->next;
+        return object;
+    }
+    size_t start = shared == NULL ? GRANULE : align_up(shared->bump, alignment_of(object_bytes));
+    if (start + object_bytes > GRANULE) {
+        return NULL;
+    }
+    *fresh = true;
+    shared->units[start / UNIT] = (uint8_t)(object_bytes / UNIT - 1);
+    shared->bump = (uint32_t)(start + object_bytes);
+    return at(shared, start);
+}
+
+static void *take(size_t object_bytes, bool *fresh)
+{
+    size_list_t *size = &sizes[object_bytes / UNIT];
+    void *object = take_from_shared(size, object_bytes, fresh);
+    return object != NULL ? object : take_from_pool(size, fresh);
+}
+
+/* One more granule, the first of all as the shared one. */
+static void add_granule(void *granule, size_t object_bytes)
+{
+    mapped_bytes += GRANULE;
+    if (shared == NULL) {
+        shared = granule;
+        shared->bump = (uint32_t)align_up(sizeof *shared, UNIT);
+    } else {
+        format_pool(granule, object_bytes);
+    }
+}
+
+static void *allocate(size_t bytes, bool *fresh)
 {
     size_t object_bytes = align_up(max_size(bytes, 1), UNIT);
     check_debug(bytes <= META_MAX_BYTES);
+    *fresh = false;
     lock_acquire(&lock);
-    pool_t *pool = with_room[object_bytes / UNIT];
-    if (pool == NULL) {
+    void *object = take(object_bytes, fresh);
+    while (object == NULL) {
         lock_release(&lock); /* no system call under the lock */
-        pool = map_pool(object_bytes);
-        if (pool == NULL) {
+        void *granule = take_granule();
+        if (granule == NULL) {
             return NULL;
         }
         lock_acquire(&lock);
-        mapped_bytes += GRANULE;
-        link_pool(pool);
+        add_granule(granule, object_bytes);
+        object = take(object_bytes, fresh);
     }
-    void *object = take(pool);
     lock_release(&lock);
     return object;
 }
 
-void *meta_calloc(size_t bytes)
+void *meta_alloc(size_t bytes)
 {
-    void *object = meta_alloc(bytes);
-    return object == NULL ? NULL : memset(object, 0, bytes);
+    bool fresh;
+    return allocate(bytes, &fresh);
 }
 
-void meta_free(void *object)
+void *meta_calloc(size_t bytes)
 {
-    if (object == NULL) {
-        return;
-    }
-    pool_t *pool = (pool_t *)align_down((uintptr_t)object, GRANULE);
-    free_object_t *freed = object;
-    lock_acquire(&lock);
+    bool fresh;
+    void *object = allocate(bytes, &fresh);
+    return object == NULL || fresh ? object : memset(object, 0, bytes);
+}
+
+static void put_into_shared(free_object_t *freed)
+{
+    size_list_t *size = &sizes[(size_t)shared->units[distance(shared, freed) / UNIT] + 1];
+    freed->next = size->free;
+    size->free = freed;
+}
+
+/* True: the pool is empty, and no longer ours. */
+static bool put_into_pool(pool_t *pool, free_object_t *freed)
+{
     bool had_room = has_room(pool);
     freed->next = pool->free;
     pool->free = freed;
@@ -159,15 +225,31 @@ void meta_free(void *object)
     if (!had_room) {
         link_pool(pool);
     }
-    bool another = with_room[pool->object_bytes / UNIT]->next != NULL;
+    bool another = sizes[pool->object_bytes / UNIT].with_room->next != NULL;
     bool unmap = pool->used == 0 && another; /* the last one stays: no system call at the edge */
     if (unmap) {
         unlink_pool(pool);
         mapped_bytes -= GRANULE;
     }
+    return unmap;
+}
+
+void meta_free(void *object)
+{
+    if (object == NULL) {
+        return;
+    }
+    void *granule = (void *)align_down((uintptr_t)object, GRANULE);
+    bool unmap = false;
+    lock_acquire(&lock);
+    if (granule == shared) {
+        put_into_shared(object);
+    } else {
+        unmap = put_into_pool(granule, object);
+    }
     lock_release(&lock);
     if (unmap) {
-        os_unmap(pool, GRANULE);
+        os_unmap(granule, GRANULE);
     }
 }
 

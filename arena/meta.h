@@ -1,7 +1,7 @@
 /*
  * meta.h: memory for descriptors, apart from every arena: slab and region descriptors, arenas, caches,
- * magazines. Objects of one size share a granule; an empty granule goes back to the kernel. One lock,
- * rank os. O(1).
+ * magazines. Objects of one size share a granule, and all sizes the first one; an empty granule, but the first, goes
+ * back to the kernel. One lock, rank os. O(1).
  */
 #ifndef ARENA_META_H
 #define ARENA_META_H

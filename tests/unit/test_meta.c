@@ -70,13 +70,50 @@ static void what_was_freed_serves_again(void **state)
     meta_free(second);
 }
 
-static void different_sizes_do_not_share_a_granule(void **state)
+static uintptr_t granule_of(const void *object)
 {
+    return align_down((uintptr_t)object, GRANULE);
+}
+
+/* A process that holds a few objects touches few pages. */
+static void the_first_granule_is_shared_by_all_sizes(void **state)
+{
+    enum { OBJECTS = 12 };
+    char *objects[OBJECTS];
+
     (void)state;
-    void *small = meta_alloc(64), *large = meta_alloc(128);
-    assert_ptr_not_equal(align_down((uintptr_t)small, GRANULE), align_down((uintptr_t)large, GRANULE));
+    assert_int_equal(meta_mapped_bytes(), 0);
+    for (size_t i = 0; i < OBJECTS; i++) {
+        must((objects[i] = meta_calloc(64 * (i + 1))) != NULL);
+        assert_true(all_zero(objects[i], 64 * (i + 1)));
+        assert_int_equal(granule_of(objects[i]), granule_of(objects[0]));
+        assert_true(distance(objects[0], objects[i]) < 3 * 4096);
+    }
+    assert_int_equal(meta_mapped_bytes(), GRANULE);
+    for (size_t i = 0; i < OBJECTS; i++)
+        meta_free(objects[i]);
+    for (size_t i = OBJECTS; i-- > 0;) /* each size finds its own again */
+        assert_ptr_equal(meta_alloc(64 * (i + 1)), objects[i]);
+    for (size_t i = 0; i < OBJECTS; i++)
+        meta_free(objects[i]);
+}
+
+static void different_sizes_do_not_share_a_later_granule(void **state)
+{
+    enum { LARGE = 40 };
+    char *large[LARGE];
+
+    (void)state;
+    for (int i = 0; i < LARGE; i++) /* until the first granule and one of its own are full */
+        must((large[i] = meta_alloc(4032)) != NULL);
+    for (int i = 0; i < 1024; i++)
+        must(meta_alloc(64) != NULL); /* kept: what the large ones left */
+    char *small = meta_alloc(64);
+    for (int i = 20; i < LARGE; i++)
+        assert_int_not_equal(granule_of(small), granule_of(large[i]));
+    for (int i = 0; i < LARGE; i++)
+        meta_free(large[i]);
     meta_free(small);
-    meta_free(large);
 }
 
 static void calloc_clears_what_was_used_before(void **state)
@@ -165,10 +202,11 @@ static void threads_share_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_first_granule_is_shared_by_all_sizes),
         cmocka_unit_test(every_size_is_aligned_as_promised),
         cmocka_unit_test(objects_of_many_sizes_do_not_overlap),
         cmocka_unit_test(what_was_freed_serves_again),
-        cmocka_unit_test(different_sizes_do_not_share_a_granule),
+        cmocka_unit_test(different_sizes_do_not_share_a_later_granule),
         cmocka_unit_test(calloc_clears_what_was_used_before),
         cmocka_unit_test(freeing_nothing_is_allowed),
         cmocka_unit_test(an_empty_granule_goes_back_but_the_last),
