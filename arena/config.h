@@ -50,6 +50,8 @@
 #endif
 
 #define HIDDEN __attribute__((visibility("hidden")))
+/* A large table of zeros that is written here and there: behind all small variables, which so share few pages. */
+#define AMONG_THE_LAST __attribute__((common))
 #define NOINLINE __attribute__((noinline))
 #define INLINE static inline __attribute__((always_inline))
 #define LIKELY(x) __builtin_expect(!!(x), 1)

@@ -3,7 +3,7 @@
 
 #include "os.h"
 
-_Atomic(pagemap_leaf_t *) pagemap_root[PAGEMAP_ROOTS];
+AMONG_THE_LAST _Atomic(pagemap_leaf_t *) pagemap_root[PAGEMAP_ROOTS];
 static _Atomic size_t leaf_bytes; /* relaxed: a statistic */
 
 static bool ensure_leaf(size_t index)

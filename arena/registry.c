@@ -20,9 +20,10 @@ typedef _Atomic(arena_t *) slot_t;
 
 lock_t registry_lock = LOCK_STATIC(RANK_REGISTRY);
 
-static slot_t first_page[1 << PAGE_LOG2]; /* no system call for the first arenas */
+/* Not static, so that they may lie among the last. No system call for the first arenas. */
+HIDDEN AMONG_THE_LAST slot_t registry_first_page[1 << PAGE_LOG2];
 /* written under the lock, read with acquire without; [0] is not used */
-static _Atomic(slot_t *) pages[PAGES];
+HIDDEN AMONG_THE_LAST _Atomic(slot_t *) registry_pages[PAGES];
 /* guarded by the lock */
 static uint32_t last_index;
 static arena_t *live;
@@ -34,9 +35,9 @@ static _Atomic size_t bounded;
 static slot_t *slot_of(uint32_t index)
 {
     if (LIKELY(index < 1 << PAGE_LOG2)) {
-        return &first_page[index];
+        return &registry_first_page[index];
     }
-    slot_t *page = atomic_load_explicit(&pages[index >> PAGE_LOG2], memory_order_acquire);
+    slot_t *page = atomic_load_explicit(&registry_pages[index >> PAGE_LOG2], memory_order_acquire);
     return page == NULL ? NULL : &page[index & ((1 << PAGE_LOG2) - 1)];
 }
 
@@ -46,7 +47,7 @@ static bool ensure_slot(uint32_t index)
         return true;
     }
     slot_t *page = os_map(sizeof(slot_t) << PAGE_LOG2, GRANULE, (os_map_options_t){0});
-    atomic_store_explicit(&pages[index >> PAGE_LOG2], page, memory_order_release);
+    atomic_store_explicit(&registry_pages[index >> PAGE_LOG2], page, memory_order_release);
     return page != NULL;
 }
 
