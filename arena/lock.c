@@ -166,12 +166,10 @@ void lock_release_for_fork(lock_t *lock)
     }
 }
 
+/* Released, as the forking thread lives on here; made anew, as those who waited do not. */
 void lock_reinit_in_child(lock_t *lock)
 {
-    if (lock->held_for_fork) {
-        lock->held_for_fork = false;
-        note_release(lock);
-    }
+    lock_release_for_fork(lock);
     pthread_mutex_init(&lock->mutex, NULL);
 }
 
