@@ -85,3 +85,15 @@ void fork_init_locked(void)
         pthread_atfork(prepare, parent, child);
     }
 }
+
+/*
+ * As the library is loaded, that is before most others register theirs: so their handlers before the fork run while
+ * no lock of ours is held, those after it when ours are free again. An arena that an earlier constructor creates
+ * registers them itself.
+ */
+__attribute__((constructor)) static void register_at_load(void)
+{
+    lock_acquire(&registry_lock);
+    fork_init_locked();
+    lock_release(&registry_lock);
+}
