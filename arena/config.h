@@ -31,6 +31,10 @@
 #define ARENA_LEAST_CLASS 1
 #endif
 
+#ifndef ARENA_NOTHING_AT_LOAD
+#define ARENA_NOTHING_AT_LOAD 0
+#endif
+
 /* Under ThreadSanitizer the asymmetric lock of the thread caches becomes a plain one, see tcache.h. */
 #if defined(__SANITIZE_THREAD__)
 #define UNDER_TSAN 1
@@ -50,6 +54,13 @@
 #endif
 
 #define HIDDEN __attribute__((visibility("hidden")))
+/* Of a function: called as the library is loaded. Behind malloc's names the first allocation is early enough, and a
+ * program that makes none shall not pay. */
+#if ARENA_NOTHING_AT_LOAD
+#define AT_LOAD __attribute__((unused))
+#else
+#define AT_LOAD __attribute__((constructor))
+#endif
 /* A large table of zeros that is written here and there: behind all small variables, which so share few pages. */
 #define AMONG_THE_LAST __attribute__((common))
 #define NOINLINE __attribute__((noinline))

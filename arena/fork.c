@@ -91,7 +91,7 @@ void fork_init_locked(void)
  * no lock of ours is held, those after it when ours are free again. An arena that an earlier constructor creates
  * registers them itself.
  */
-__attribute__((constructor)) static void register_at_load(void)
+AT_LOAD static void register_at_load(void)
 {
     lock_acquire(&registry_lock);
     fork_init_locked();
