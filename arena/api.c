@@ -37,8 +37,8 @@ void *arena_calloc(arena_t *arena, size_t count, size_t size)
 static void *move_block(arena_t *arena, void *block, size_t usable, size_t size, uint64_t *when)
 {
     bool watched = UNLIKELY(watch_each_call(arena));
-    void *moved =
-        size > usable ? resize_roomy(arena, size) : NULL; /* none if it is watched: no caches then */
+    void *moved = size > max_size(usable, SLAB_MAX) ? resize_roomy(arena, size)
+                                                    : NULL; /* none if watched: no caches then */
     if (moved == NULL) {
         moved = watched ? alloc_unwatched(arena, size) : arena_alloc(arena, size);
     }
@@ -67,7 +67,9 @@ static void *resize(arena_t *arena, void *block, size_t usable, size_t size, uin
     if (size <= usable && size >= usable - usable / 4) {
         return block;
     }
-    if (arena_good_size(arena, size) == usable) {
+    bool between_slabs = (pagemap_entry(block) ^ arena->tag) <= SLAB_CLASSES && size <= SLAB_MAX;
+    if (between_slabs ? sizeclass_bytes[sizeclass_of(size)] == usable
+                      : arena_good_size(arena, size) == usable) {
         return block;
     }
     int saved = errno;
@@ -75,7 +77,7 @@ static void *resize(arena_t *arena, void *block, size_t usable, size_t size, uin
         *when = log_now(); /* before another thread can get what is cut off */
         watch_shrink(arena, block, size, usable);
     }
-    void *resized = resize_in_place(arena, block, size, when);
+    void *resized = between_slabs ? NULL : resize_in_place(arena, block, size, when);
     if (resized == NULL) {
         resized = move_block(arena, block, usable, size, when);
     }

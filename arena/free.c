@@ -177,7 +177,9 @@ misuse_t alloc_drain(arena_t *arena, void **blocks, size_t count, void **culprit
     misuse_t wrong = MISUSE_NONE;
     lock_acquire(&arena->lock);
     for (size_t i = 0; i < count; i++) {
-        misuse_t one = put_locked(arena, blocks[i]);
+        uint32_t kind = pagemap_entry_marked(blocks[i]) ^ arena->tag; /* most are in slabs */
+        misuse_t one =
+            kind <= SLAB_CLASSES ? slab_put_locked(arena, blocks[i]) : put_locked(arena, blocks[i]);
         if (UNLIKELY(one != MISUSE_NONE && wrong == MISUSE_NONE)) {
             wrong = one;
             *culprit = blocks[i];

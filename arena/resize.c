@@ -26,7 +26,7 @@ static void *resize_chunk(arena_t *arena, void *block, size_t request)
 
 void *resize_roomy(arena_t *arena, size_t request)
 {
-    if (!cachehook_allowed(arena) || request <= SLAB_MAX || request > LARGE_MIN_BYTES) {
+    if (!cachehook_allowed(arena) || request > LARGE_MIN_BYTES) {
         return NULL;
     }
     want_t want = want_grown(arena, request);

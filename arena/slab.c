@@ -20,14 +20,15 @@ static slab_class_t *class_of(arena_t *arena, const slab_t *slab)
     return &arena->granules->slab_class[slab->class];
 }
 
-static unsigned fullness(const slab_t *slab)
-{
-    return slab->used * (unsigned)FULLNESS_LISTS / slab->capacity;
-}
-
+/* Into the list of its fullness. The bounds spare most calls the division. */
 static void link_slab(arena_t *arena, slab_t *slab)
 {
-    slab_t **head = &class_of(arena, slab)->partial[fullness(slab)];
+    unsigned capacity = slab->capacity;
+    unsigned list = slab->used * (unsigned)FULLNESS_LISTS / capacity;
+    slab->list = (uint8_t)list;
+    slab->least = (uint16_t)max_size((list * capacity + FULLNESS_LISTS - 1) / FULLNESS_LISTS, 1);
+    slab->most = (uint16_t)(((list + 1) * capacity - 1) / FULLNESS_LISTS);
+    slab_t **head = &class_of(arena, slab)->partial[list];
     slab->previous = NULL;
     slab->next = *head;
     if (slab->next != NULL) {
@@ -36,16 +37,20 @@ static void link_slab(arena_t *arena, slab_t *slab)
     *head = slab;
 }
 
-static void unlink_slab(arena_t *arena, slab_t *slab, unsigned list)
+static void unlink_slab(arena_t *arena, slab_t *slab)
 {
+    if (slab->list == FULLNESS_LISTS) {
+        return;
+    }
     if (slab->next != NULL) {
         slab->next->previous = slab->previous;
     }
     if (slab->previous != NULL) {
         slab->previous->next = slab->next;
     } else {
-        class_of(arena, slab)->partial[list] = slab->next;
+        class_of(arena, slab)->partial[slab->list] = slab->next;
     }
+    slab->list = FULLNESS_LISTS;
 }
 
 static slab_t *new_slab(arena_t *arena, unsigned class)
@@ -76,7 +81,7 @@ static slab_t *new_slab(arena_t *arena, unsigned class)
 static void release_slab(arena_t *arena, slab_t *slab)
 {
     uint32_t region = pagemap_tag(slab->granule)->region;
-    unlink_slab(arena, slab, 0);
+    unlink_slab(arena, slab);
     class_of(arena, slab)->slabs--;
     arena->totals.slabs--;
     arena->totals.slab_bytes -= GRANULE;
@@ -103,9 +108,12 @@ static size_t take_blocks(slab_t *slab, void **out, size_t count)
         word += bits == 0;
     }
     slab->first_word = (uint16_t)word;
-    while (got < count && slab->bump < slab->capacity) {
-        out[got++] = start + slab->bump++ * bytes;
+    size_t fresh = min_size(count - got, (size_t)slab->capacity - slab->bump);
+    char *next = start + slab->bump * bytes;
+    for (size_t end = got + fresh; got < end; next += bytes) {
+        out[got++] = next;
     }
+    slab->bump = (uint16_t)(slab->bump + fresh);
     return got;
 }
 
@@ -119,6 +127,20 @@ static slab_t *fullest_with_room(const slab_class_t *class)
     return NULL;
 }
 
+/* Its number of used blocks left the bounds of its list: a full one is in none, an empty one goes unless it is its
+ * class's last. */
+static void relist(arena_t *arena, slab_t *slab)
+{
+    unlink_slab(arena, slab);
+    if (slab->used == slab->capacity) {
+        slab->least = slab->capacity;
+    } else if (slab->used == 0 && class_of(arena, slab)->slabs > 1) {
+        release_slab(arena, slab);
+    } else {
+        link_slab(arena, slab);
+    }
+}
+
 size_t slab_take_locked(arena_t *arena, unsigned class, void **out, size_t count)
 {
     check_debug(lock_is_held(&arena->lock));
@@ -129,15 +151,11 @@ size_t slab_take_locked(arena_t *arena, unsigned class, void **out, size_t count
         if (slab == NULL) {
             break;
         }
-        unsigned list = fullness(slab);
         size_t taken = take_blocks(slab, out + got, count - got);
         slab->used = (uint16_t)(slab->used + taken);
         got += taken;
-        if (slab->used == slab->capacity) {
-            unlink_slab(arena, slab, list);
-        } else if (fullness(slab) != list) {
-            unlink_slab(arena, slab, list);
-            link_slab(arena, slab);
+        if (slab->used > slab->most) {
+            relist(arena, slab);
         }
     }
     arena->totals.slab_blocks += got;
@@ -164,19 +182,6 @@ misuse_t slab_validate_locked(const arena_t *arena, const void *block)
     return validate(slab, block, slab_index(slab->class, block));
 }
 
-static void relist(arena_t *arena, slab_t *slab, unsigned list)
-{
-    if (list >= FULLNESS_LISTS) {
-        link_slab(arena, slab);
-    } else if (fullness(slab) != list) {
-        unlink_slab(arena, slab, list);
-        link_slab(arena, slab);
-    }
-    if (slab->used == 0 && class_of(arena, slab)->slabs > 1) {
-        release_slab(arena, slab);
-    }
-}
-
 misuse_t slab_put_locked(arena_t *arena, void *block)
 {
     slab_t *slab = slab_of(block);
@@ -186,7 +191,6 @@ misuse_t slab_put_locked(arena_t *arena, void *block)
         return wrong;
     }
     size_t bytes = sizeclass_bytes[slab->class];
-    unsigned list = fullness(slab);
     slab->free[index / 64] |= (uint64_t)1 << (index % 64);
     slab->first_word = (uint16_t)min_size(slab->first_word, index / 64);
     slab->freed = true;
@@ -194,8 +198,8 @@ misuse_t slab_put_locked(arena_t *arena, void *block)
     arena->totals.slab_blocks--;
     arena->totals.slab_usable -= bytes;
     arena->totals.slab_free_usable += bytes;
-    if (list != fullness(slab) || slab->used == 0 || slab->used + 1 == slab->capacity) {
-        relist(arena, slab, slab->used + 1 == slab->capacity ? FULLNESS_LISTS : list);
+    if (slab->used < slab->least) {
+        relist(arena, slab);
     }
     return MISUSE_NONE;
 }

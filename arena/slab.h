@@ -19,9 +19,10 @@ typedef struct slab {
     granule_t granule;
     uint16_t capacity, used, bump; /* blocks; bump: index of the first never given out */
     uint16_t first_word;           /* no free bit lies in an earlier word */
-    uint8_t class;
-    bool freed;      /* a block came back since the last purge */
-    uint64_t free[]; /* one bit a block below bump */
+    uint16_t least, most;          /* used blocks with which it stays where it is listed, or is full */
+    uint8_t class, list;           /* list: of fullness; FULLNESS_LISTS: in none */
+    bool freed;                    /* a block came back since the last purge */
+    uint64_t free[];               /* one bit a block below bump */
 } slab_t;
 
 /* Takes up to `count` blocks of `class`; returns how many there were without growing the arena. */

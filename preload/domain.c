@@ -115,7 +115,9 @@ arena_t *domain_home(void)
         unsigned count = count_arenas();
         unsigned turn = atomic_fetch_add_explicit(&next_thread, 1, memory_order_relaxed);
         home = count == 0 ? first() : domain_arena(turn % count);
-        thread_set_home(home);
+        if (home != NULL) {
+            thread_settle(home); /* it may have a cache of it, for blocks that it freed */
+        }
     }
     return home;
 }

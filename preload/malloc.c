@@ -122,11 +122,28 @@ void *calloc(size_t count, size_t size)
     return block == NULL ? NULL : memset(block, 0, bytes);
 }
 
+/* A block of a slab has nowhere to grow. `request` is one of the small classes'. */
+static NOINLINE void *realloc_slab(void *block, size_t usable, size_t request)
+{
+    if (sizeclass_bytes[sizeclass_small[request]] == usable) {
+        return block;
+    }
+    int saved = errno;
+    void *moved = malloc(request);
+    if (moved == NULL && request < usable) {
+        errno = saved; /* shrinking never fails */
+        return block;
+    }
+    if (moved == NULL) {
+        return NULL;
+    }
+    memcpy(moved, block, min_size(usable, request));
+    free(block);
+    return moved;
+}
+
 static NOINLINE void *realloc_other(void *block, size_t request)
 {
-    if (block == NULL) {
-        return malloc(request);
-    }
     if (request == 0) {
         free(block);
         return NULL;
@@ -135,12 +152,19 @@ static NOINLINE void *realloc_other(void *block, size_t request)
     return owner == NULL ? NULL : arena_realloc(owner, block, request);
 }
 
-/* Most calls, of who appends, change nothing. */
+/* Most calls, of who appends, change nothing. A granule with names goes slow. */
 void *realloc(void *block, size_t request)
 {
-    size_t usable = hit_usable(pagemap_entry(block) ^ table_home()->tag, block);
+    if (UNLIKELY(block == NULL)) {
+        return malloc(request);
+    }
+    uint64_t kind = pagemap_entry_marked(block) ^ table_home()->tag;
+    size_t usable = hit_usable(kind, block);
     if (LIKELY(request <= usable && request >= usable - usable / 4 && request != 0)) {
         return block;
+    }
+    if (kind <= SLAB_CLASSES && usable != 0 && request - 1 < SLAB_MAX) {
+        return realloc_slab(block, usable, request);
     }
     return realloc_other(block, request);
 }

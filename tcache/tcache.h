@@ -164,12 +164,6 @@ INLINE arena_t *thread_home(void)
     return atomic_load_explicit(&thread_self.home, memory_order_relaxed);
 }
 
-/* Before the thread has a cache: what is in slot 0 stays. */
-INLINE void thread_set_home(arena_t *arena)
-{
-    atomic_store_explicit(&thread_self.home, arena, memory_order_relaxed);
-}
-
 /* Slow paths; all are called inside and leave. */
 HIDDEN void *cache_alloc_empty(cache_t *cache, size_t class, size_t request);
 HIDDEN void *cache_alloc_miss(arena_t *arena, size_t size);

@@ -257,10 +257,10 @@ void thread_settle(arena_t *arena)
 {
     thread_t *self = &thread_self;
     arena_t *old = thread_home();
-    thread_set_home(arena);
+    atomic_store_explicit(&self->home, arena, memory_order_relaxed);
     lock_acquire(&registry_lock);
-    if (self->record != NULL && old != arena) {
-        cache_t *left = old == NULL || lock_fork_passes ? NULL : find_locked(self->record, old);
+    if (self->record != NULL && old != arena && !lock_fork_passes) { /* else all caches are stopped */
+        cache_t *left = old == NULL ? NULL : find_locked(self->record, old);
         if (left != NULL) {
             give_up_cache_locked(left);
         }
