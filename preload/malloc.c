@@ -30,9 +30,9 @@ static NOINLINE void *malloc_empty(cache_t *cache, size_t class, size_t request)
     return cache != &cache_none ? cache_alloc_empty(cache, class, request) : alloc_homeless(request);
 }
 
-static NOINLINE void *malloc_tick(cache_t *cache, unsigned class, void *block)
+static NOINLINE void *malloc_tick(cache_t *cache, unsigned class)
 {
-    block = cache_alloc_tick(cache, class, block);
+    void *block = cache_alloc_tick(cache, class);
     domain_look();
     return block;
 }

@@ -23,14 +23,11 @@ void cache_init(cache_t *cache, arena_t *arena)
     }
 }
 
-void cache_free_spares(cache_t *cache)
+void cache_free_spares(cache_t *cache, unsigned keep)
 {
-    while (cache->spare != NULL) {
-        magazine_t *magazine = cache->spare;
-        cache->spare = magazine_next(magazine);
-        meta_free(magazine);
+    while (cache->spare_count > keep) {
+        meta_free(cache_take_spare(cache));
     }
-    cache->spare_count = 0;
 }
 
 void cache_begin_slow(cache_t *cache)
@@ -54,7 +51,7 @@ void cache_empty_loaded(cache_t *cache, unsigned class)
     size_t count;
     void **blocks = magazine_blocks(cache->top[class], class, &count);
     if (count != 0) {
-        cache->top[class] = blocks - 1;
+        cache_set_top(cache, class, blocks - 1);
         cache_send_home(cache, blocks, count);
     }
 }
@@ -87,7 +84,7 @@ misuse_t cache_drain(cache_t *cache, void **culprit)
                 cache_empty_loaded(cache, class);
             } while (cache_load_own(cache, class));
             cache_put_spare(cache, magazine_of(cache->top[class]));
-            cache->top[class] = magazine_top_of_dummy();
+            cache_set_top(cache, class, magazine_top_of_dummy());
         }
         cache->used[word] = 0;
     }
@@ -107,7 +104,7 @@ void cache_discard(cache_t *cache)
             if (cache->top[class] != magazine_top_of_dummy()) {
                 cache_put_spare(cache, magazine_of(cache->top[class]));
             }
-            cache->top[class] = magazine_top_of_dummy();
+            cache_set_top(cache, class, magazine_top_of_dummy());
         }
         cache->used[word] = 0;
     }

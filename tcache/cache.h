@@ -10,7 +10,7 @@
 #include "../arena/meta.h"
 #include "tcache.h"
 
-enum { SPARES = 32 };
+enum { SPARES = 256, SPARES_IDLE = 32 }; /* at most, and what a decay leaves */
 
 INLINE void cache_note_used(cache_t *cache, unsigned class)
 {
@@ -44,7 +44,7 @@ INLINE void cache_load(cache_t *cache, unsigned class, magazine_t *full)
     if (cache->top[class] != magazine_top_of_dummy()) {
         cache_put_spare(cache, magazine_of(cache->top[class]));
     }
-    cache->top[class] = magazine_load_full(full, class);
+    cache_set_top(cache, class, magazine_load_full(full, class));
     cache_note_used(cache, class);
 }
 

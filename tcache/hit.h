@@ -13,37 +13,33 @@
 
 /* The slow paths of an allocation; both are called inside and leave. */
 typedef void *alloc_empty_fn(cache_t *cache, size_t class, size_t request);
-typedef void *alloc_tick_fn(cache_t *cache, unsigned class, void *block);
+typedef void *alloc_tick_fn(cache_t *cache, unsigned class); /* there is a block */
 
 INLINE void *hit_alloc(cache_t *cache, size_t class, size_t request, alloc_empty_fn *empty,
                        alloc_tick_fn *tick)
 {
-    void **top = cache->top[class];
-    void *block = *top;
-    if (UNLIKELY(block == NULL)) {
+    if (UNLIKELY(cache->next[class] == NULL)) {
         return empty(cache, class, request);
     }
-    cache->top[class] = top - 1;
     if (UNLIKELY(--cache->until_tick == 0)) {
-        return tick(cache, (unsigned)class, block);
+        return tick(cache, (unsigned)class);
     }
+    void *block = cache_pop(cache, class);
     cache_leave(&thread_self);
     return block;
 }
 
 INLINE void hit_free(cache_t *cache, size_t class, void *block)
 {
-    void **top = cache->top[class];
-    if (UNLIKELY(*top == block)) { /* freed twice in a row */
+    if (UNLIKELY(cache->next[class] == block)) { /* freed twice in a row */
         cache_free_other(cache->arena, block);
         return;
     }
-    if (UNLIKELY(magazine_top_is_full(top))) {
+    if (UNLIKELY(magazine_top_is_full(cache->top[class]))) {
         cache_free_full(cache, (unsigned)class, block);
         return;
     }
-    top[1] = block;
-    cache->top[class] = top + 1;
+    cache_push(cache, class, block);
     cache_leave(&thread_self);
 }
 

@@ -24,7 +24,7 @@ static void keep_full(cache_t *cache, unsigned class, magazine_t *fresh)
     cache->full[class] = magazine;
     cache->full_count[class]++;
     cache->full_bytes += magazine_bytes(class);
-    cache->top[class] = magazine_make_empty(fresh, class);
+    cache_set_top(cache, class, magazine_make_empty(fresh, class));
 }
 
 /* The arena's depot, made if need be; another thread may be faster. */
@@ -58,7 +58,7 @@ static bool make_room(cache_t *cache, unsigned class)
         keep_full(cache, class, fresh);
     } else if (fresh != NULL &&
                (dummy || (depot != NULL && depot_put(depot, class, magazine_of(cache->top[class]))))) {
-        cache->top[class] = magazine_make_empty(fresh, class);
+        cache_set_top(cache, class, magazine_make_empty(fresh, class));
         cache_note_used(cache, class);
     } else if (!dummy) {
         if (fresh != NULL) {
@@ -76,17 +76,16 @@ static void free_slow(cache_t *cache, unsigned class, void *block)
     arena_t *arena = cache->arena;
     bool drained = false;
     lock_acquire(&cache->lock);
-    if (*cache->top[class] == block) {
+    if (cache->next[class] == block) {
         cache->wrong = MISUSE_DOUBLE_FREE;
         cache->culprit = block;
     } else if (cachehook_allowed(arena) && magazine_top_is_full(cache->top[class])) {
         drained = make_room(cache, class);
     }
-    void **top = cache->top[class];
-    bool room = cachehook_allowed(arena) && !magazine_top_is_full(top) && cache->wrong == MISUSE_NONE;
+    bool room =
+        cachehook_allowed(arena) && !magazine_top_is_full(cache->top[class]) && cache->wrong == MISUSE_NONE;
     if (room) {
-        top[1] = block;
-        cache->top[class] = top + 1;
+        cache_push(cache, class, block);
     }
     cache_end_slow(cache, drained);
     if (!room) {
@@ -100,7 +99,7 @@ void cache_free_full(cache_t *cache, unsigned class, void *block)
 {
     if (cache->spare != NULL && cache->top[class] != magazine_top_of_dummy() && keeps_full(cache, class)) {
         keep_full(cache, class, cache_take_spare(cache));
-        *++cache->top[class] = block;
+        cache_push(cache, class, block);
         cache_leave(&thread_self);
         return;
     }

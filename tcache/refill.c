@@ -19,7 +19,7 @@ void *cache_alloc_empty(cache_t *cache, size_t class, size_t request)
     void *block = NULL;
     if (cache->full[class] != NULL && cache->spare_count < SPARES) {
         cache_load_own(cache, (unsigned)class);
-        block = *cache->top[class]--;
+        block = cache_pop(cache, class);
     } else if (class <= SLAB_CLASSES) {
         block = piece_carve(cache, class);
     }
@@ -43,7 +43,7 @@ void *cache_refill(cache_t *cache, unsigned class, size_t request)
             return NULL;
         }
         top = magazine_make_empty(magazine, class);
-        cache->top[class] = top;
+        cache_set_top(cache, class, top);
         cache_note_used(cache, class);
     }
     unsigned capacity = magazine_capacity(class);
@@ -61,7 +61,7 @@ void *cache_refill(cache_t *cache, unsigned class, size_t request)
         top[1 + i] = top[got - i];
         top[got - i] = swapped;
     }
-    cache->top[class] = top + got - 1;
+    cache_set_top(cache, class, top + got - 1);
     return top[got];
 }
 
@@ -82,14 +82,11 @@ static bool load_full(cache_t *cache, unsigned class)
 
 static void *alloc_slow(cache_t *cache, unsigned class, size_t request)
 {
-    void *block = *cache->top[class]; /* the miss may have been of the table only */
-    if (block == NULL && load_full(cache, class)) {
-        block = *cache->top[class];
+    if (cache->next[class] != NULL ||
+        load_full(cache, class)) { /* the miss may have been of the table only */
+        return cache_pop(cache, class);
     }
-    if (block != NULL) {
-        cache->top[class]--;
-        return block;
-    }
+    void *block = NULL;
     if (class <= SLAB_CLASSES && cache->carve_left[class] >= sizeclass_chunk[class]) {
         piece_open(cache, class);
         block = piece_carve(cache, class);

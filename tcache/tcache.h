@@ -26,10 +26,13 @@
 #include "../arena/heap.h"
 #include "magazine.h"
 
+#include <string.h>
+
 struct thread_record;
 
 typedef struct cache {
     /* owner, inside busy or under lock; a revoker after stopping it */
+    void *next[CLASSES + 1]; /* what top points to: see cache_pop */
     void **top[CLASSES + 1];
     arena_t *arena;      /* constant while the cache is in a table */
     uint64_t tag;        /* of the arena, for the compare with page-map entries */
@@ -112,21 +115,53 @@ INLINE _Atomic(cache_t *) *table_slot(thread_t *thread, const arena_t *arena)
 
 /*
  * The calling thread's cache of the arena if its table has it; compare `arena` of what comes back. A relaxed
- * load; spelled as a volatile one, which it compiles to anyway, because gcc addresses an atomic operand of
- * thread-local storage with two more instructions.
+ * load, by the byte offset that the handle's low bits are. gcc addresses an atomic or volatile operand of thread-local
+ * storage with three more instructions; so it is a plain one, and the empty asm keeps it the only one.
  */
 INLINE cache_t *table_lookup(const arena_t *arena)
 {
     if (UNDER_TSAN) {
         return atomic_load_explicit(table_slot(&thread_self, arena), memory_order_relaxed);
     }
-    return *(cache_t *volatile *)&thread_self.table[((uintptr_t)arena >> 3) % TABLE_SLOTS];
+    cache_t *cache;
+    const char *table = (const char *)thread_self.table;
+    memcpy(&cache, table + (uintptr_t)arena % sizeof thread_self.table, sizeof cache);
+    __asm__("" : "+r"(cache));
+    return cache;
 }
 
 /* The cache of the calling thread's home, or cache_none. */
 INLINE cache_t *table_home(void)
 {
     return table_lookup(NULL);
+}
+
+INLINE void cache_set_top(cache_t *cache, size_t class, void **top)
+{
+    cache->top[class] = top;
+    cache->next[class] = *top;
+}
+
+/*
+ * A block out of the loaded magazine, if there is one. That it is found in `next` and not through `top` saves no instruction, but
+ * time: the caller writes to the block, and a load that once ran ahead of a store to its own address waits ever after
+ * until the addresses of all earlier stores are known. By two loads in a row, each of such a kind, each allocation
+ * waited for the one before.
+ */
+INLINE void *cache_pop(cache_t *cache, size_t class)
+{
+    void *block = cache->next[class];
+    cache_set_top(cache, class, cache->top[class] - 1);
+    return block;
+}
+
+/* There must be room. */
+INLINE void cache_push(cache_t *cache, size_t class, void *block)
+{
+    void **top = cache->top[class] + 1;
+    *top = block;
+    cache->top[class] = top;
+    cache->next[class] = block;
 }
 
 INLINE void cache_enter(thread_t *thread)
@@ -167,7 +202,7 @@ INLINE arena_t *thread_home(void)
 /* Slow paths; all are called inside and leave. */
 HIDDEN void *cache_alloc_empty(cache_t *cache, size_t class, size_t request);
 HIDDEN void *cache_alloc_miss(arena_t *arena, size_t size);
-HIDDEN void *cache_alloc_tick(cache_t *cache, unsigned class, void *block);
+HIDDEN void *cache_alloc_tick(cache_t *cache, unsigned class);
 HIDDEN void cache_free_full(cache_t *cache, unsigned class, void *block);
 HIDDEN void cache_free_other(arena_t *arena, void *block);
 
@@ -182,7 +217,7 @@ HIDDEN size_t cache_held_bytes(const cache_t *cache);
 /* The cache's mutex is held, and it is the caller's own or stopped. */
 HIDDEN misuse_t cache_drain(cache_t *cache, void **culprit);
 HIDDEN void cache_discard(cache_t *cache);
-HIDDEN void cache_free_spares(cache_t *cache);
+HIDDEN void cache_free_spares(cache_t *cache, unsigned keep);
 HIDDEN void cache_each_block(const cache_t *cache, void (*visit)(void *context, void *block), void *context);
 HIDDEN void cache_init(cache_t *cache, arena_t *arena);
 

@@ -121,7 +121,7 @@ void threads_recycle_cache_locked(cache_t *cache)
 {
     thread_record_t *record = cache->thread;
     if (record->retired_count >= RETIRED_SPARES) {
-        cache_free_spares(cache);
+        cache_free_spares(cache, 0);
     }
     record->retired_count++;
     cache->next_in_arena = record->retired;
@@ -135,7 +135,7 @@ static void free_retired_locked(thread_record_t *record, unsigned keep)
         cache_t *cache = record->retired;
         record->retired = cache->next_in_arena;
         record->retired_count--;
-        cache_free_spares(cache);
+        cache_free_spares(cache, 0);
         meta_free(cache);
     }
 }
@@ -177,7 +177,7 @@ static cache_t *new_cache(thread_record_t *record)
     lock_init(&cache->lock, RANK_CACHE, false);
     cache->until_tick = TICK_ALLOCATIONS;
     for (unsigned class = 0; class <= CLASSES; class ++) {
-        cache->top[class] = magazine_top_of_dummy();
+        cache_set_top(cache, class, magazine_top_of_dummy());
     }
     return cache;
 }

@@ -27,7 +27,7 @@ static void unload(cache_t *cache, unsigned class)
 {
     if (cache->top[class] != magazine_top_of_dummy()) {
         cache_put_spare(cache, magazine_of(cache->top[class]));
-        cache->top[class] = magazine_top_of_dummy();
+        cache_set_top(cache, class, magazine_top_of_dummy());
         cache->used[class / 64] &= ~((uint64_t)1 << (class % 64));
     }
 }
@@ -76,6 +76,7 @@ static void decay(cache_t *cache)
             decay_class(cache, word * 64 + lowest_bit(bits));
         }
     }
+    cache_free_spares(cache, SPARES_IDLE);
 }
 
 /*
@@ -125,9 +126,9 @@ static void promote_moving(cache_t *cache)
     }
 }
 
-/* `block` is the caller's already. */
-void *cache_alloc_tick(cache_t *cache, unsigned class, void *block)
+void *cache_alloc_tick(cache_t *cache, unsigned class)
 {
+    void *block = cache_pop(cache, class);
     cache_begin_slow(cache);
     cache->until_tick = TICK_ALLOCATIONS;
     cache->ticks++;

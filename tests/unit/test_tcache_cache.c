@@ -506,6 +506,30 @@ static void a_reset_keeps_the_callers_cache_emptied(void **state)
     assert_int_equal(stats_of(arena).allocations, 1000);
 }
 
+static void next_is_always_what_top_points_to(void **state)
+{
+    (void)state;
+    enum { SLOTS = 3000, STEPS = 60000 };
+    static void *blocks[SLOTS];
+    uint64_t random = 1;
+    for (int step = 0; step < STEPS; step++) {
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        void **slot = &blocks[(random >> 33) % SLOTS];
+        arena_free(arena, *slot);
+        *slot = step / SLOTS % 4 == 3 ? NULL
+                                      : arena_alloc(arena, (random >> 45) % (step % 64 == 0 ? 20000 : 700));
+        if (step % 10000 == 9999)
+            arena_trim(arena, 0);
+        const cache_t *cache = arena->caches;
+        for (unsigned class = 0; class <= CLASSES && step % 97 == 0 && cache != NULL; class ++)
+            assert_ptr_equal(cache->next[class], *cache->top[class]);
+    }
+    for (int i = 0; i < SLOTS; i++) {
+        arena_free(arena, blocks[i]);
+        blocks[i] = NULL;
+    }
+}
+
 static void an_arena_made_after_another_reuses_its_cache(void **state)
 {
     (void)state;
@@ -656,6 +680,7 @@ int main(void)
         in_arena(beyond_its_bound_a_thread_gives_its_oldest_caches_up),
         in_arena(a_flush_sends_all_home_and_the_next_use_begins_anew),
         in_arena(a_reset_keeps_the_callers_cache_emptied),
+        in_arena(next_is_always_what_top_points_to),
         in_arena(an_arena_made_after_another_reuses_its_cache),
         in_arena(a_threads_cache_goes_with_it_and_its_blocks_stay),
         in_arena(a_depot_is_made_when_a_thread_has_more_than_it_keeps),
