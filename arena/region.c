@@ -127,7 +127,7 @@ static bool adopt_span(arena_t *arena, const span_t *span)
 
 void region_keep(arena_t *arena, arena_source_t source, void *start, size_t bytes)
 {
-    bool in_map = is_aligned(start, GRANULE);
+    bool in_map = is_aligned(start, GRANULE) && pagemap_entry(start) == 0; /* as in span_from_hooks */
     span_t span = {start, in_map ? align_down(bytes, GRANULE) : bytes, 0, source, KIND_FREE_DIRTY, in_map};
     bool kept = span.bytes != 0 && adopt_span(arena, &span);
     lock_acquire(&arena->lock);

@@ -156,6 +156,40 @@ static void an_unmap_that_refuses_leaves_the_memory_usable(void **state)
     close_opened();
 }
 
+static void *map_within(void *context, size_t bytes, size_t alignment, bool *zeroed)
+{
+    *zeroed = false;
+    return arena_aligned_alloc(context, alignment, bytes);
+}
+
+static bool never_unmap(void *context, void *start, size_t bytes)
+{
+    (void)context;
+    (void)start;
+    (void)bytes;
+    return false;
+}
+
+/* The page map can hold one owner of an address: that is the arena whose block it is. */
+static void memory_of_another_arena_stays_that_arenas_after_a_reset(void **state)
+{
+    (void)state;
+    arena_t *outer = arena_create(NULL);
+    arena_t *inner = arena_create(
+        &(arena_options_t){.source = ARENA_SOURCE_HOOKS, .hooks = {map_within, never_unmap, NULL, outer}});
+    char *block = arena_alloc(inner, 100);
+    assert_non_null(block);
+    char *outer_block = (char *)((uintptr_t)block & ~(uintptr_t)(64 * KIB - 1));
+    assert_ptr_equal(arena_of(outer_block), outer);
+    arena_reset(inner);
+    assert_ptr_equal(arena_of(outer_block), outer);
+    use(inner, 30000, true);
+    arena_destroy(inner);
+    assert_int_equal(arena_check(outer), 0);
+    arena_free(outer, outer_block);
+    arena_destroy(outer);
+}
+
 static void a_map_that_fails_is_enomem_and_passes(void **state)
 {
     (void)state;
@@ -391,6 +425,7 @@ int main(void)
         TEST(a_request_that_fills_whole_granules_fits_its_new_region),
         TEST(dirty_hook_memory_is_cleared_for_calloc),
         TEST(an_unmap_that_refuses_leaves_the_memory_usable),
+        TEST(memory_of_another_arena_stays_that_arenas_after_a_reset),
         TEST(a_map_that_fails_is_enomem_and_passes),
         TEST(purge_is_told_only_of_free_memory),
         TEST(a_source_without_purge_works),
