@@ -44,6 +44,13 @@ static bool reserved_are_zero(const arena_options_t *options)
     return true;
 }
 
+/* What a buffer may be used for, as all of it counts as mapped. */
+static size_t buffer_bytes_of(const arena_options_t *options)
+{
+    return options->limit_bytes == 0 ? options->buffer_bytes
+                                     : min_size(options->buffer_bytes, options->limit_bytes);
+}
+
 static bool options_are_valid(const arena_options_t *options)
 {
     const unsigned known = ARENA_NO_CACHE | ARENA_NO_SLABS | ARENA_ZERO | ARENA_PREFAULT | ARENA_HUGE_PAGES |
@@ -60,7 +67,7 @@ static bool options_are_valid(const arena_options_t *options)
         return false;
     }
     return options->source != ARENA_SOURCE_BUFFER ||
-           (options->buffer != NULL && options->buffer_bytes >= BUFFER_MIN_BYTES &&
+           (options->buffer != NULL && buffer_bytes_of(options) >= BUFFER_MIN_BYTES &&
             options->buffer_bytes <= UINTPTR_MAX - (uintptr_t)options->buffer);
 }
 
@@ -144,16 +151,16 @@ static void format_buffer(arena_t *arena, char *next)
 /* Fewer steps for small buffers: their table may not eat them. */
 static arena_t *create_in_buffer(const arena_options_t *options)
 {
+    size_t bytes = buffer_bytes_of(options);
     char *next = (char *)align_up((uintptr_t)options->buffer, 16);
-    char *end = (char *)options->buffer + options->buffer_bytes;
-    unsigned steps_log2 = options->buffer_bytes < 16 * KIB ? 2 : 4;
+    unsigned steps_log2 = bytes < 16 * KIB ? 2 : 4;
     arena_t *arena = buffer_take(&next, sizeof *arena);
     arena->index = BUFFER_INDEX;
     arena->tag = (uint32_t)BUFFER_INDEX << 8;
     configure(arena, options);
-    void *table = buffer_take(&next, bin_table_bytes(options->buffer_bytes, steps_log2));
-    bin_table_init(&arena->bins, table, options->buffer_bytes, steps_log2);
-    region_add_buffer(arena, options->buffer, distance(options->buffer, end));
+    void *table = buffer_take(&next, bin_table_bytes(bytes, steps_log2));
+    bin_table_init(&arena->bins, table, bytes, steps_log2);
+    region_add_buffer(arena, options->buffer, bytes);
     arena->buffer_start = next;
     format_buffer(arena, next);
     return arena;

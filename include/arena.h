@@ -138,7 +138,7 @@ typedef struct {
     unsigned flags;              /* ARENA_NO_CACHE | ... */
     unsigned quantum;            /* chunk sizes are multiples of it: 16 (or 0, the same) or 8 */
     void *buffer;                /* ARENA_SOURCE_BUFFER: the caller's, stays the caller's */
-    size_t buffer_bytes;         /* at least 2,048 */
+    size_t buffer_bytes;         /* at least 2,048; what is beyond limit_bytes is not used */
     arena_hooks_t hooks;         /* ARENA_SOURCE_HOOKS: map and unmap are required */
     size_t limit_bytes;          /* on mapped bytes, exact; 0: none */
     size_t first_region_bytes;   /* rounded up to 64 KiB; 0: 128 KiB */

@@ -62,6 +62,31 @@ static void buffers_and_hooks_must_be_there(void **state)
     is_refused(&(arena_options_t){.source = ARENA_SOURCE_BUFFER, .buffer = buffer}, EINVAL);
     is_refused(&(arena_options_t){.source = ARENA_SOURCE_BUFFER, .buffer = buffer, .buffer_bytes = 2047},
                EINVAL);
+    is_refused(&(arena_options_t){.source = ARENA_SOURCE_BUFFER,
+                                  .buffer = buffer,
+                                  .buffer_bytes = sizeof buffer,
+                                  .limit_bytes = 2047},
+               EINVAL);
+}
+
+static void a_limit_holds_for_a_buffer(void **state)
+{
+    enum { LIMIT = 5000 };
+
+    (void)state;
+    memset(buffer, 0x77, sizeof buffer);
+    arena_t *arena = arena_create(&(arena_options_t){.source = ARENA_SOURCE_BUFFER,
+                                                     .buffer = buffer,
+                                                     .buffer_bytes = sizeof buffer,
+                                                     .limit_bytes = LIMIT});
+    assert_non_null(arena);
+    for (void *block; (block = arena_alloc(arena, 100)) != NULL;)
+        memset(block, 1, 100);
+    assert_int_equal(errno, ENOMEM);
+    assert_int_equal(stats_of(arena).peak_mapped_bytes, LIMIT);
+    arena_destroy(arena);
+    for (size_t i = LIMIT; i < sizeof buffer; i++)
+        assert_int_equal(buffer[i], 0x77);
 }
 
 static void the_break_has_one_owner_at_a_time(void **state)
@@ -372,6 +397,7 @@ int main(void)
         cmocka_unit_test(bad_enums_flags_and_quanta_are_einval),
         cmocka_unit_test(reserved_fields_that_are_not_zero_are_einval),
         cmocka_unit_test(buffers_and_hooks_must_be_there),
+        cmocka_unit_test(a_limit_holds_for_a_buffer),
         cmocka_unit_test(the_break_has_one_owner_at_a_time),
         cmocka_unit_test(create_without_options_means_defaults),
         cmocka_unit_test(absurd_region_sizes_do_not_hinder_small_requests),
