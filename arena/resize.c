@@ -24,6 +24,12 @@ static void *resize_chunk(arena_t *arena, void *block, size_t request)
     return done ? block : NULL;
 }
 
+/* More is free between chunks than in use: room for growth that did not come. */
+static bool is_spread_locked(const arena_t *arena)
+{
+    return arena->totals.free_chunk_bytes > arena->totals.chunk_usable + RETAIN_BYTES;
+}
+
 void *resize_roomy(arena_t *arena, size_t request)
 {
     if (!cachehook_allowed(arena) || request > LARGE_MIN_BYTES) {
@@ -32,12 +38,14 @@ void *resize_roomy(arena_t *arena, size_t request)
     want_t want = want_grown(arena, request);
     size_t room = max_size(2 * want.chunk, GRANULE / 2);
     chunk_t *chunk = NULL;
-    for (int attempt = 0; attempt < 2 && chunk == NULL; attempt++) {
+    bool spread = false;
+    for (int attempt = 0; attempt < 2 && chunk == NULL && !spread; attempt++) {
         if (attempt != 0 && !alloc_make_room(arena, room)) {
             break;
         }
         lock_acquire(&arena->lock);
-        chunk = carve_take_roomy_locked(arena, want.chunk, room, want.mark);
+        spread = is_spread_locked(arena);
+        chunk = spread ? NULL : carve_take_roomy_locked(arena, want.chunk, room, want.mark);
         arena->totals.allocations += chunk != NULL;
         lock_release(&arena->lock);
     }

@@ -12,7 +12,8 @@
 HIDDEN void *resize_in_place(arena_t *arena, void *block, size_t request, uint64_t *when);
 
 /* A block for one that grew out of its place, and will likely grow again: with free memory behind it, and not of
- * a size class, so that it goes home when freed and leaves that memory whole. NULL: there is no such place. */
+ * a size class, so that it goes home when freed and leaves that memory whole. NULL: there is no such place, or
+ * too many of them already. */
 HIDDEN void *resize_roomy(arena_t *arena, size_t request);
 
 #endif

@@ -215,6 +215,27 @@ static void an_over_aligned_block_may_be_reallocated(void **state)
         }
 }
 
+/* Each block is large for a while, at another time than most others: it need not keep room for that. */
+static void room_to_grow_is_bounded_by_what_is_in_use(void **state)
+{
+    enum { BLOCKS = 2000, STEPS = 60000 / SLOWNESS };
+    static char *blocks[BLOCKS];
+    rng_t rng = {1};
+
+    (void)state;
+    for (int step = 0; step < STEPS; step++) {
+        size_t i = rng_below(&rng, BLOCKS),
+               bytes = 1 + rng_below(&rng, rng_below(&rng, 20) == 0 ? 60000 : 2000);
+        blocks[i] = arena_realloc(arena, blocks[i], bytes);
+        assert_non_null(blocks[i]);
+    }
+    arena_stats_t stats = stats_of(arena);
+    assert_true(stats.live_bytes < 8 * MIB);
+    assert_true(stats.peak_mapped_bytes < 36 * MIB);
+    for (size_t i = 0; i < BLOCKS; i++)
+        arena_free(arena, blocks[i]);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_arena, close_arena)
 
 int main(void)
@@ -229,6 +250,7 @@ int main(void)
         TEST(failure_leaves_the_block_untouched),
         TEST(shrinking_never_fails_even_when_nothing_is_left),
         TEST(an_over_aligned_block_may_be_reallocated),
+        TEST(room_to_grow_is_bounded_by_what_is_in_use),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
