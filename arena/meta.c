@@ -44,6 +44,8 @@ static shared_t *shared;    /* set once */
 static size_t mapped_bytes; /* of pools; what of a batch is still to be used is not counted */
 static char *batch;         /* granules mapped ahead, untouched */
 static size_t batch_left;
+/* relaxed: when the kernel last had no granule */
+static _Atomic uint64_t refused_ms;
 
 static bool has_room(const pool_t *pool)
 {
@@ -87,7 +89,9 @@ static void *take_granule(void)
     }
     start = os_map(BATCH * GRANULE, GRANULE, (os_map_options_t){0}); /* no system call under the lock */
     if (start == NULL) {
-        return os_map(GRANULE, GRANULE, (os_map_options_t){0});
+        start = os_map(GRANULE, GRANULE, (os_map_options_t){0});
+        atomic_store_explicit(&refused_ms, start == NULL ? os_now_ms() : 0, memory_order_relaxed);
+        return start;
     }
     lock_acquire(&lock);
     bool lost = batch_left != 0; /* to another thread, meanwhile */
@@ -174,7 +178,12 @@ static void add_granule(void *granule, size_t object_bytes)
     }
 }
 
-static void *allocate(size_t bytes, bool *fresh)
+static bool was_just_refused(void)
+{
+    return os_now_ms() - atomic_load_explicit(&refused_ms, memory_order_relaxed) <= RETRY_PAUSE_MS;
+}
+
+static void *allocate(size_t bytes, bool needed, bool *fresh)
 {
     size_t object_bytes = align_up(max_size(bytes, 1), UNIT);
     check_debug(bytes <= META_MAX_BYTES);
@@ -183,7 +192,7 @@ static void *allocate(size_t bytes, bool *fresh)
     void *object = take(object_bytes, fresh);
     while (object == NULL) {
         lock_release(&lock); /* no system call under the lock */
-        void *granule = take_granule();
+        void *granule = needed || !was_just_refused() ? take_granule() : NULL;
         if (granule == NULL) {
             return NULL;
         }
@@ -198,14 +207,30 @@ static void *allocate(size_t bytes, bool *fresh)
 void *meta_alloc(size_t bytes)
 {
     bool fresh;
-    return allocate(bytes, &fresh);
+    return allocate(bytes, true, &fresh);
+}
+
+void *meta_try_alloc(size_t bytes)
+{
+    bool fresh;
+    return allocate(bytes, false, &fresh);
+}
+
+static void *allocate_cleared(size_t bytes, bool needed)
+{
+    bool fresh;
+    void *object = allocate(bytes, needed, &fresh);
+    return object == NULL || fresh ? object : memset(object, 0, bytes);
 }
 
 void *meta_calloc(size_t bytes)
 {
-    bool fresh;
-    void *object = allocate(bytes, &fresh);
-    return object == NULL || fresh ? object : memset(object, 0, bytes);
+    return allocate_cleared(bytes, true);
+}
+
+void *meta_try_calloc(size_t bytes)
+{
+    return allocate_cleared(bytes, false);
 }
 
 static void put_into_shared(free_object_t *freed)

@@ -19,6 +19,11 @@ HIDDEN void *meta_alloc(size_t bytes);
 /* As meta_alloc, cleared. */
 HIDDEN void *meta_calloc(size_t bytes);
 
+/* As these two, for what the caller can do without: where the kernel had nothing a moment ago it is not asked again,
+ * because near a limit that would be at every allocation. */
+HIDDEN void *meta_try_alloc(size_t bytes);
+HIDDEN void *meta_try_calloc(size_t bytes);
+
 /* Takes back what meta_alloc gave. NULL is ignored. */
 HIDDEN void meta_free(void *object);
 

@@ -56,7 +56,7 @@ static void unlink_slab(arena_t *arena, slab_t *slab)
 static slab_t *new_slab(arena_t *arena, unsigned class)
 {
     uint16_t capacity = (uint16_t)(GRANULE / sizeclass_bytes[class]);
-    slab_t *slab = meta_calloc(sizeof *slab + (size_t)(capacity + 63) / 64 * sizeof slab->free[0]);
+    slab_t *slab = meta_try_calloc(sizeof *slab + (size_t)(capacity + 63) / 64 * sizeof slab->free[0]);
     if (slab == NULL) {
         return NULL;
     }

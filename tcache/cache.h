@@ -21,7 +21,7 @@ INLINE magazine_t *cache_take_spare(cache_t *cache)
 {
     magazine_t *magazine = cache->spare;
     if (magazine == NULL) {
-        return meta_alloc(sizeof *magazine);
+        return meta_try_alloc(sizeof *magazine);
     }
     cache->spare = magazine_next(magazine);
     cache->spare_count--;
