@@ -35,20 +35,12 @@ int mallopt(int parameter, int value)
 {
     switch (parameter) {
     case M_TRIM_THRESHOLD:
-        set_trim_threshold(value < 0 ? SIZE_MAX : (size_t)value);
+        set_trim_threshold(value < 0 ? SIZE_MAX : max_size((size_t)value, 1)); /* 0 would be "adapts" */
         return 1;
     case M_MXFAST:
         return value >= 0 && (size_t)value <= 80 * sizeof(size_t) / 4;
-    case M_MMAP_THRESHOLD:
-    case M_MMAP_MAX:
-    case M_TOP_PAD:
-    case M_CHECK_ACTION:
-    case M_PERTURB:
-    case M_ARENA_TEST:
-    case M_ARENA_MAX:
+    default: /* and so is what it does not know */
         return 1;
-    default:
-        return 0;
     }
 }
 
@@ -63,6 +55,7 @@ struct mallinfo2 mallinfo2(void)
         large_bytes += arena->totals.large_bytes;
         lock_release(&arena->lock);
     }
+    large_bytes = min_size(large_bytes, stats.live_bytes); /* which was a moment before */
     return (struct mallinfo2){
         .arena = stats.mapped_bytes - large_bytes,
         .ordblks = stats.regions, /* free pieces are not counted one by one */

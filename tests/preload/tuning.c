@@ -51,7 +51,57 @@ static void mallopt_takes_what_glibc_takes(void **state)
     assert_int_equal(mallopt(M_PERTURB, 0), 1);
     assert_int_equal(mallopt(M_ARENA_TEST, 2), 1);
     assert_int_equal(mallopt(M_ARENA_MAX, 2), 1);
+    assert_int_equal(mallopt(12345, 0), 1);
+    assert_int_equal(mallopt(M_MXFAST, 100000), 0);
     churn(3, 0.1, NULL);
+}
+
+static void a_trim_threshold_of_zero_lets_nothing_stay(void **state)
+{
+    enum { BLOCKS = 150, BYTES = 100000 };
+
+    (void)state;
+    assert_int_equal(mallopt(M_TRIM_THRESHOLD, 0), 1);
+    for (size_t i = 0; i < BLOCKS; i++)
+        memset(blocks[i] = malloc(BYTES), 1, BYTES);
+    size_t before = statm_bytes(1);
+    for (size_t i = BLOCKS; i-- > 0;)
+        free(blocks[i]);
+    if (under_library())
+        assert_true(statm_bytes(1) + 8 * MIB < before); /* glibc goes by the end of the heap */
+    mallopt(M_TRIM_THRESHOLD, 256 * 1024);
+}
+
+static _Atomic bool done;
+
+/* Blocks that are large ones at all times. */
+static void *come_and_go(void *nothing)
+{
+    void *large[8];
+
+    while (!done) {
+        for (size_t i = 0; i < 8; i++)
+            large[i] = malloc(70 * MIB);
+        for (size_t i = 0; i < 8; i++)
+            free(large[i]);
+    }
+    return nothing;
+}
+
+static void mallinfo2_makes_sense_beside_other_threads(void **state)
+{
+    pthread_t threads[4];
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++)
+        must(pthread_create(&threads[i], NULL, come_and_go, NULL) == 0);
+    for (int i = 0; i < 60000 / SLOWNESS; i++) {
+        struct mallinfo2 now = mallinfo2();
+        must(now.arena < 1024 * GIB && now.uordblks < 1024 * GIB); /* they do not pass below 0 */
+    }
+    done = true;
+    for (size_t i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
 }
 
 static void mallinfo2_follows_what_is_allocated(void **state)
@@ -194,6 +244,7 @@ static void sized_frees_are_free(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_trim_threshold_of_zero_lets_nothing_stay),
         cmocka_unit_test(mallinfo2_follows_what_is_allocated),
         cmocka_unit_test(mallinfo_is_mallinfo2_in_ints),
         cmocka_unit_test(malloc_info_writes_xml),
@@ -202,6 +253,7 @@ int main(void)
         cmocka_unit_test(malloc_trim_gives_memory_back),
         cmocka_unit_test(cfree_is_free),
         cmocka_unit_test(sized_frees_are_free),
+        cmocka_unit_test(mallinfo2_makes_sense_beside_other_threads),
         cmocka_unit_test(mallopt_takes_what_glibc_takes),
     };
 
