@@ -8,7 +8,7 @@
 #include "depot.h"
 #include "piece.h"
 
-enum { FILL_FIRST = 4 };
+enum { FILL_FIRST = 4, FILL_PREFETCHED = 16 };
 
 /*
  * Still inside: the next of its own full magazines, or a young block. Whoever is inside has the cache to
@@ -55,6 +55,9 @@ void *cache_refill(cache_t *cache, unsigned class, size_t request)
     cache->fill[class] = (uint8_t)min_size(2 * want, capacity);
     if (pagemap_entry(top[got]) == (cache->tag | class)) {
         cache->graduated |= (uint64_t)1 << class;
+    }
+    for (size_t i = 1; i <= got && got >= FILL_PREFETCHED; i++) {
+        __builtin_prefetch(top[i], 1); /* who takes so many will write to them, one miss after the other */
     }
     for (size_t i = 0; i < got / 2; i++) { /* the lowest address comes out first */
         void *swapped = top[1 + i];
