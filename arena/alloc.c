@@ -135,10 +135,13 @@ bool alloc_make_room(arena_t *arena, size_t usable)
     size_t need = chunk_size_for(usable, arena->quantum) + 2 * CHUNK_HEADER;
     flow_back(arena);
     lock_acquire(&arena->grow);
-    lock_acquire(&arena->lock);
-    carve_release_locked(arena);
-    bool room = run_find_locked(arena, (uint32_t)((need + GRANULE - 1) >> GRANULE_LOG2)) != 0;
-    lock_release(&arena->lock);
+    bool room = false;
+    if (atomic_load_explicit(&arena->grown, memory_order_relaxed)) {
+        lock_acquire(&arena->lock);
+        carve_release_locked(arena);
+        room = run_find_locked(arena, (uint32_t)((need + GRANULE - 1) >> GRANULE_LOG2)) != 0;
+        lock_release(&arena->lock);
+    }
     if (!room && region_grow_unlocked(arena, need)) {
         alloc_adopt_raw(arena);
         room = true;

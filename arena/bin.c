@@ -66,8 +66,7 @@ static unsigned bin_index_above(const chunk_bins_t *bins, size_t size)
     return bin_index(bins, size);
 }
 
-/* The lowest bin from `index` up that holds a chunk, or -1. */
-static int next_bin(const chunk_bins_t *bins, unsigned index)
+int bin_next(const chunk_bins_t *bins, unsigned index)
 {
     unsigned level = index >> bins->steps_log2;
     if (level >= bins->levels) {
@@ -148,7 +147,7 @@ static chunk_t *find_good(const chunk_bins_t *bins, size_t size)
     if (chunk != NULL || own == last) {
         return chunk;
     }
-    int higher = next_bin(bins, bin_index_above(bins, size));
+    int higher = bin_next(bins, bin_index_above(bins, size));
     if (higher >= 0 && (unsigned)higher != last) {
         return bins->heads[higher];
     }
@@ -159,8 +158,8 @@ static chunk_t *find_good(const chunk_bins_t *bins, size_t size)
 static chunk_t *find_best(const chunk_bins_t *bins, size_t size)
 {
     chunk_t *best = NULL;
-    for (int bin = next_bin(bins, bin_index(bins, size)); bin >= 0 && best == NULL;
-         bin = next_bin(bins, (unsigned)bin + 1)) {
+    for (int bin = bin_next(bins, bin_index(bins, size)); bin >= 0 && best == NULL;
+         bin = bin_next(bins, (unsigned)bin + 1)) {
         for (chunk_t *chunk = bins->heads[bin]; chunk != NULL; chunk = chunk->next) {
             size_t found = chunk_size(chunk);
             if (found >= size &&
@@ -195,7 +194,7 @@ static chunk_t *find_worst(const chunk_bins_t *bins, size_t size)
 static chunk_t *find_lowest(const chunk_bins_t *bins, size_t size, const chunk_t *from)
 {
     chunk_t *lowest = NULL;
-    for (int bin = next_bin(bins, bin_index(bins, size)); bin >= 0; bin = next_bin(bins, (unsigned)bin + 1)) {
+    for (int bin = bin_next(bins, bin_index(bins, size)); bin >= 0; bin = bin_next(bins, (unsigned)bin + 1)) {
         for (chunk_t *chunk = bins->heads[bin]; chunk != NULL; chunk = chunk->next) {
             if (chunk_next(chunk) > from && chunk_size(chunk) >= size && (lowest == NULL || chunk < lowest)) {
                 lowest = chunk;

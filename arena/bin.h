@@ -27,6 +27,9 @@ HIDDEN chunk_t *bin_find_locked(arena_t *arena, size_t size);
 /* One of the largest, or NULL if it has less than `size` bytes. O(1). */
 HIDDEN chunk_t *bin_find_wide_locked(arena_t *arena, size_t size);
 
+/* The lowest bin from `index` up that holds a chunk, or -1. */
+HIDDEN int bin_next(const chunk_bins_t *bins, unsigned index);
+
 /* The bin that a chunk of `size` belongs to; verify.c compares. */
 HIDDEN unsigned bin_index(const chunk_bins_t *bins, size_t size);
 

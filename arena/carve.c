@@ -177,13 +177,13 @@ static bool is_in_map(const arena_t *arena, const chunk_t *chunk)
 void carve_release_locked(arena_t *arena)
 {
     const chunk_bins_t *bins = &arena->bins;
-    unsigned bin = bin_index(bins, GRANULE / 2);
-    while (bin < bins->levels << bins->steps_log2) {
+    int bin = bin_next(bins, bin_index(bins, GRANULE / 2));
+    while (bin >= 0) {
         chunk_t *chunk = bins->heads[bin];
         while (chunk != NULL && !(is_in_map(arena, chunk) && release_granules(arena, chunk, GRANULE))) {
             chunk = chunk->next;
         }
-        bin += chunk == NULL; /* a release changes the list: look again */
+        bin = bin_next(bins, (unsigned)bin + (chunk == NULL)); /* a release changes the list: look again */
     }
 }
 

@@ -18,9 +18,8 @@ void cache_init(cache_t *cache, arena_t *arena)
     memset(cache->earned, 0, sizeof cache->earned);
     cache->graduated = 0;
     cache->next_piece_bytes = PIECE_FIRST_BYTES;
-    for (unsigned class = 1; class <= SLAB_CLASSES; class ++) {
-        cache->carve_left[class] = cache->carve_noted[class] = GRADUATE_BYTES;
-    }
+    memset(cache->carved, 0, sizeof cache->carved);
+    memset(cache->carved_noted, 0, sizeof cache->carved_noted);
 }
 
 void cache_free_spares(cache_t *cache, unsigned keep)

@@ -8,14 +8,14 @@ static void count_locked(cache_t *cache)
 {
     arena_t *arena = cache->arena;
     for (unsigned class = 1; class <= SLAB_CLASSES; class ++) {
-        size_t bytes = cache->carve_noted[class] - (size_t)cache->carve_left[class];
+        size_t bytes = cache->carved[class] - (size_t)cache->carved_noted[class];
         if (bytes != 0) {
             size_t count = bytes / sizeclass_chunk[class];
             size_t usable = count * sizeclass_bytes[class];
             arena->totals.chunk_blocks += count;
             arena->totals.chunk_usable += usable;
             arena->granules->slab_class[class].chunk_bytes += (ptrdiff_t)usable;
-            cache->carve_noted[class] = cache->carve_left[class];
+            cache->carved_noted[class] = cache->carved[class];
         }
     }
 }
@@ -46,7 +46,7 @@ void piece_open(cache_t *cache, unsigned class)
     size_t bytes = cache->next_piece_bytes;
     lock_acquire(&arena->lock);
     close_locked(cache);
-    bool young = cache->carve_left[class] >= sizeclass_chunk[class] && !alloc_wants_slab_locked(arena, class);
+    bool young = piece_is_young(cache, class) && !alloc_wants_slab_locked(arena, class);
     if (young) {
         chunk_t *chunk = carve_take_locked(arena, bytes, CHUNK_PIECE, &zero);
         if (chunk == NULL && carve_grow_locked(arena, bytes)) {

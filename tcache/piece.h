@@ -9,6 +9,12 @@
 #include "../arena/sizeclass.h"
 #include "tcache.h"
 
+/* Whether the class has not had its share. */
+INLINE bool piece_is_young(const cache_t *cache, size_t class)
+{
+    return cache->carved[class] + (size_t)sizeclass_chunk[class] <= GRADUATE_BYTES;
+}
+
 /*
  * Carves one young block from the thread's piece: no lock, because the piece's header says OPEN and only
  * its owner writes it. The rest gets its header before the block loses OPEN: whoever frees the block finds
@@ -17,7 +23,7 @@
 INLINE void *piece_carve(cache_t *cache, size_t class)
 {
     size_t size = sizeclass_chunk[class];
-    if (UNLIKELY(cache->piece_bytes < size + CHUNK_MIN || cache->carve_left[class] < size)) {
+    if (UNLIKELY(cache->piece_bytes < size + CHUNK_MIN || !piece_is_young(cache, class))) {
         return NULL;
     }
     size_t rest = cache->piece_bytes - size;
@@ -27,7 +33,7 @@ INLINE void *piece_carve(cache_t *cache, size_t class)
     chunk_set(chunk, (unsigned)class, size, CHUNK_INUSE | CHUNK_PREV_INUSE);
     cache->piece = next;
     cache->piece_bytes = rest;
-    cache->carve_left[class] = (uint16_t)(cache->carve_left[class] - size);
+    cache->carved[class] = (uint16_t)(cache->carved[class] + size);
     return chunk_block(chunk);
 }
 

@@ -10,19 +10,26 @@
 
 enum { FILL_FIRST = 4, FILL_PREFETCHED = 16 };
 
+/* Inside; leaves. */
+static NOINLINE void *alloc_from_own(cache_t *cache, size_t class)
+{
+    cache_load_own(cache, (unsigned)class);
+    void *block = cache_pop(cache, class);
+    cache_count_allocation(cache);
+    cache_leave(&thread_self);
+    return block;
+}
+
 /*
  * Still inside: the next of its own full magazines, or a young block. Whoever is inside has the cache to
  * itself, as whoever holds the mutex has; so an exchange with its own stack takes no lock.
  */
 void *cache_alloc_empty(cache_t *cache, size_t class, size_t request)
 {
-    void *block = NULL;
     if (cache->full[class] != NULL && cache->spare_count < SPARES) {
-        cache_load_own(cache, (unsigned)class);
-        block = cache_pop(cache, class);
-    } else if (class <= SLAB_CLASSES) {
-        block = piece_carve(cache, class);
+        return alloc_from_own(cache, class);
     }
+    void *block = class <= SLAB_CLASSES ? piece_carve(cache, class) : NULL;
     if (UNLIKELY(block == NULL)) {
         return cache_alloc_miss(cache->arena, request);
     }
@@ -90,10 +97,10 @@ static void *alloc_slow(cache_t *cache, unsigned class, size_t request)
         return cache_pop(cache, class);
     }
     void *block = NULL;
-    if (class <= SLAB_CLASSES && cache->carve_left[class] >= sizeclass_chunk[class]) {
+    if (class <= SLAB_CLASSES && piece_is_young(cache, class)) {
         piece_open(cache, class);
         block = piece_carve(cache, class);
-    } else if (class <= SLAB_CLASSES && cache->carve_noted[class] != cache->carve_left[class]) {
+    } else if (class <= SLAB_CLASSES && cache->carved_noted[class] != cache->carved[class]) {
         piece_count(cache); /* so that the arena knows that it is time for slabs */
     }
     return block != NULL ? block : cache_refill(cache, class, request);

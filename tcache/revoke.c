@@ -352,7 +352,7 @@ static void abandon(arena_t *arena, cache_t *cache)
         piece = chunk_next(piece); /* carved, but not yet noted */
     }
     bool open = piece != NULL && chunk_class(piece) == CHUNK_PIECE && chunk_has_flag(piece, CHUNK_OPEN);
-    memcpy(cache->carve_noted, cache->carve_left, sizeof cache->carve_noted);
+    memcpy(cache->carved_noted, cache->carved, sizeof cache->carved_noted);
     cache->piece = open ? piece : NULL;
     cache->piece_bytes = open ? chunk_size(piece) : 0;
     piece_close_locked(cache);

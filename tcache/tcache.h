@@ -41,9 +41,9 @@ typedef struct cache {
     uint64_t graduated;  /* one bit a class that slabs serve: its chunk-backed blocks go home when freed */
     struct chunk *piece; /* OPEN chunk that young blocks are carved from, or NULL */
     size_t piece_bytes;
-    uint16_t carve_left[SLAB_CLASSES + 1];  /* bytes of a class before it asks the arena about slabs */
-    uint16_t carve_noted[SLAB_CLASSES + 1]; /* carve_left when the arena last counted what was carved */
-    uint8_t earned[CLASSES + 1];            /* frees without a magazine, up to EARN_FREES */
+    uint16_t carved[SLAB_CLASSES + 1];       /* bytes of a class; from GRADUATE_BYTES on it has slabs */
+    uint16_t carved_noted[SLAB_CLASSES + 1]; /* when the arena last counted what was carved */
+    uint8_t earned[CLASSES + 1];             /* frees without a magazine, up to EARN_FREES */
 
     /* under lock, or stopped */
     lock_t lock;

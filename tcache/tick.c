@@ -94,7 +94,7 @@ static bool promote(cache_t *cache, unsigned class)
     arena->granules->slab_class[class].graduated = true;
     lock_release(&arena->lock);
     piece_count(cache);
-    cache->carve_left[class] = cache->carve_noted[class] = 0;
+    cache->carved[class] = cache->carved_noted[class] = GRADUATE_BYTES;
     cache->graduated |= (uint64_t)1 << class;
     do {
         cache_empty_loaded(cache, class);
