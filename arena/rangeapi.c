@@ -92,7 +92,7 @@ static void configure(arena_range_t *range, const arena_range_options_t *options
         options->keep_bytes == UINT64_MAX ? RANGE_NOWHERE : options->keep_bytes >> range->quantum_log2;
     range->waits = (options->flags & (ARENA_RANGE_LIFO | ARENA_RANGE_FIFO)) != 0;
     range->inside = (options->flags & ARENA_RANGE_INSIDE) != 0;
-    range->limit = MOST_QUANTA;
+    range->limit = given ? RANGE_NOWHERE : MOST_QUANTA;
     if (options->limit_bytes != 0) {
         uint64_t limit = options->limit_bytes >> range->quantum_log2;
         range->limit = given ? limit : range_down_to_page(range, limit);

@@ -142,6 +142,25 @@ static void sizes_at_the_edges_fail_cleanly_or_round_up(void **state)
     arena_range_destroy(range);
 }
 
+/* No limit is nearer than that of the numbers. */
+static void a_range_of_all_addresses_holds_them_all(void **state)
+{
+    const uint64_t all = UINT64_MAX - 7, part = (uint64_t)1 << 61;
+
+    (void)state;
+    arena_range_t *range = open_range((arena_range_options_t){.bytes = all});
+    assert_true(range_stats(range).held_bytes == all && range_stats(range).free_bytes == all);
+    for (uint64_t i = 0; i < 7; i++)
+        assert_true(arena_range_alloc(range, part) == i * part);
+    assert_true(arena_range_alloc(range, part - 8) == 7 * part);
+    assert_true(arena_range_alloc(range, 1) == ARENA_RANGE_NONE);
+    for (uint64_t i = 0; i < 8; i++)
+        arena_range_free(range, i * part);
+    assert_int_equal(arena_range_check(range), 0);
+    assert_true(range_stats(range).largest_free_bytes == all);
+    arena_range_destroy(range);
+}
+
 static void a_block_grows_into_what_is_free_behind_it_and_shrinks(void **state)
 {
     arena_range_t *range = open_range((arena_range_options_t){.bytes = 1024});
@@ -459,6 +478,7 @@ int main(void)
         cmocka_unit_test(every_call_takes_null_for_einval),
         cmocka_unit_test(every_byte_of_a_range_can_be_given_out),
         cmocka_unit_test(sizes_at_the_edges_fail_cleanly_or_round_up),
+        cmocka_unit_test(a_range_of_all_addresses_holds_them_all),
         cmocka_unit_test(a_block_grows_into_what_is_free_behind_it_and_shrinks),
         cmocka_unit_test(orders_and_fits_choose_as_they_say),
         cmocka_unit_test(freed_neighbours_come_back_in_order_and_still_merge),
