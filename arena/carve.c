@@ -290,6 +290,12 @@ static bool is_chunks_of_region(const arena_t *arena, granule_t granule, uint32_
     return run_kind(arena, granule) == KIND_CHUNKS && pagemap_tag(granule)->region == region;
 }
 
+static bool is_free_of_region(const arena_t *arena, granule_t granule, uint32_t region)
+{
+    return run_kind_is_free(run_kind(arena, granule)) &&
+           (pagemap_tag(granule)->region & ~RUN_DIRTY) == region;
+}
+
 /*
  * Whether a chunk run may be put together with granules just in front of it. Not if it begins with an OPEN piece, whose
  * header only its owner writes: what was put in front would be a free chunk, and that has to be said there.
@@ -338,6 +344,34 @@ static void adopt(arena_t *arena, granule_t first, uint32_t length, uint32_t reg
     arena->totals.chunk_runs += 1;
     arena->totals.chunk_runs -= (size_t)joins_before + (size_t)joins_behind;
     arena->chunk_edge = first + length;
+}
+
+uint32_t carve_wants_behind_locked(const arena_t *arena, chunk_t *chunk, size_t size, granule_t *behind)
+{
+    chunk_t *end = chunk_next(chunk);
+    if (!is_in_map(arena, chunk) || !is_sound(arena, end)) {
+        return 0;
+    }
+    end = chunk_is_inuse(end) ? end : chunk_next(end);
+    size_t whole = distance(chunk, end);
+    if (chunk_class(end) != CHUNK_END || size <= whole) {
+        return 0;
+    }
+    *behind = granule_of(end) + 1;
+    return (uint32_t)((size - whole + GRANULE - 1) >> GRANULE_LOG2);
+}
+
+bool carve_extend_locked(arena_t *arena, chunk_t *chunk, size_t size)
+{
+    granule_t behind = 0;
+    uint32_t length = carve_wants_behind_locked(arena, chunk, size, &behind);
+    bool zero;
+    if (length == 0 || !is_free_of_region(arena, behind, pagemap_tag(behind - 1)->region) ||
+        !run_take_at_locked(arena, behind, length, KIND_CHUNKS, &zero)) {
+        return false;
+    }
+    adopt(arena, behind, length, pagemap_tag(behind)->region, zero);
+    return true;
 }
 
 /* What a free run would be as a chunk, together with free chunks at its ends. */

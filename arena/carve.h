@@ -35,6 +35,14 @@ HIDDEN misuse_t carve_put_locked(arena_t *arena, chunk_t *chunk);
 /* Makes a plain or classed chunk in use `size` bytes long in place, as `class`; false: it stays. */
 HIDDEN bool carve_resize_locked(arena_t *arena, chunk_t *chunk, size_t size, unsigned class);
 
+/* The granules that a chunk in use would have to get from behind its run, which *behind begins, to be `size` bytes
+ * long; 0: it is not the last of its run, or long enough. */
+HIDDEN uint32_t carve_wants_behind_locked(const arena_t *arena, chunk_t *chunk, size_t size,
+                                          granule_t *behind);
+
+/* Adds these to its run, so that carve_resize_locked makes it `size` bytes; false: they are not free. */
+HIDDEN bool carve_extend_locked(arena_t *arena, chunk_t *chunk, size_t size);
+
 /* Adds granules from the free runs so that a chunk of `size` can be carved; false: none there. */
 HIDDEN bool carve_grow_locked(arena_t *arena, size_t size);
 

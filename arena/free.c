@@ -86,10 +86,22 @@ static misuse_t put_locked(arena_t *arena, void *block)
     return wrong;
 }
 
+/*
+ * What is to stay because purging it would be in vain: who has purged more than is in use, and not by the clock, gives back
+ * what it takes again, and each page so costs a fault. Up to half of what is in use.
+ */
+static size_t thrashed(const arena_t *arena)
+{
+    size_t in_use = arena->totals.mapped_bytes - arena->totals.free_run_bytes;
+    size_t lately = arena->granules == NULL ? 0 : arena->granules->purged_lately;
+    return lately <= in_use ? 0 : min_size((lately - in_use) / 2, in_use / 2);
+}
+
 /* What may lie idle without end. */
 static size_t dirty_allowed(const arena_t *arena)
 {
     size_t share = max_size(DIRTY_MIN_BYTES, arena->totals.peak_mapped_bytes / 16);
+    share = max_size(share, thrashed(arena));
     return max_size(share, arena->large_threshold > LARGE_MIN_BYTES ? 2 * arena->large_threshold : 0);
 }
 
@@ -130,7 +142,8 @@ static size_t target_for_taken(arena_t *arena)
     if (dirty == 0 || arena->purge_failed || arena->trim_threshold_bytes != 0) {
         return dirty_target(arena);
     }
-    return min_size(dirty - min_size(taken, dirty), dirty_allowed(arena));
+    size_t target = max_size(dirty - min_size(taken, dirty), thrashed(arena));
+    return target >= dirty ? dirty_target(arena) : min_size(target, dirty_allowed(arena));
 }
 
 void alloc_unlock(arena_t *arena)
@@ -138,7 +151,10 @@ void alloc_unlock(arena_t *arena)
     size_t target = UNLIKELY(took_much(arena)) ? target_for_taken(arena) : dirty_target(arena);
     lock_release(&arena->lock);
     if (UNLIKELY(target != SIZE_MAX)) {
-        region_purge(arena, target);
+        size_t purged = region_purge(arena, target);
+        lock_acquire(&arena->lock);
+        arena->granules->purged_lately += purged;
+        lock_release(&arena->lock);
     }
 }
 
@@ -262,6 +278,9 @@ void alloc_tick(arena_t *arena)
     lock_acquire(&arena->lock);
     bool due = now - arena->dirty_since_ms >= arena->purge_delay_ms;
     arena->dirty_since_ms = due ? now : arena->dirty_since_ms;
+    if (due && arena->sliced) {
+        arena->granules->purged_lately /= 2;
+    }
     if (due && arena->totals.wide_chunk_bytes != 0) {
         carve_release_locked(arena);
     }

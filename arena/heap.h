@@ -79,6 +79,7 @@ typedef struct {
     slab_class_t slab_class[SLAB_CLASSES + 1];
     size_t clean_taken_bytes; /* out of clean runs while there were dirty ones, since the last purge */
     size_t large_taken_bytes; /* for large blocks, since the last look at what lies idle */
+    size_t purged_lately;     /* bytes that allocations and frees purged; halved by ticks */
     park_t park;
 } granules_t;
 

@@ -5,10 +5,47 @@
 #include "cachehook.h"
 #include "carve.h"
 #include "large.h"
+#include "os.h"
+#include "region.h"
+#include "run.h"
 #include "tiny.h"
 #include "want.h"
 
+/* The break moves up if that is what the chunk needs to grow in place. */
+static bool move_break_behind(arena_t *arena, chunk_t *chunk, size_t size)
+{
+    if (arena->source != ARENA_SOURCE_SBRK) {
+        return false;
+    }
+    granule_t behind = 0;
+    lock_acquire(&arena->grow);
+    lock_acquire(&arena->lock);
+    uint32_t length =
+        size < arena->large_threshold ? carve_wants_behind_locked(arena, chunk, size, &behind) : 0;
+    if (length != 0 && run_kind_is_free(run_kind(arena, behind))) {
+        behind += pagemap_tag(behind)->length;
+    }
+    lock_release(&arena->lock);
+    bool moved = length != 0 && granule_start(behind) == os_break() &&
+                 region_grow_unlocked(arena, (size_t)length << GRANULE_LOG2);
+    lock_release(&arena->grow);
+    return moved;
+}
+
 /* The block's usable size is known to the caller and differs from what `request` would get. */
+static bool resize_by(arena_t *arena, chunk_t *chunk, const want_t *want)
+{
+    lock_acquire(&arena->lock);
+    alloc_count_chunk_locked(arena, chunk_class(chunk), -1);
+    bool done = carve_resize_locked(arena, chunk, want->chunk, want->mark) ||
+                (want->chunk >= GRANULE && want->request < arena->large_threshold &&
+                 carve_extend_locked(arena, chunk, want->chunk) &&
+                 carve_resize_locked(arena, chunk, want->chunk, want->mark));
+    alloc_count_chunk_locked(arena, chunk_class(chunk), 1);
+    alloc_unlock(arena);
+    return done;
+}
+
 static void *resize_chunk(arena_t *arena, void *block, size_t request)
 {
     if (want_class(arena, request) != 0 && !cachehook_allowed(arena)) {
@@ -16,11 +53,11 @@ static void *resize_chunk(arena_t *arena, void *block, size_t request)
     }
     bool grows = request > carve_usable(block, chunk_header(chunk_of(block)));
     want_t want = grows ? want_grown(arena, request) : want_of(arena, request, arena->quantum);
-    lock_acquire(&arena->lock);
-    alloc_count_chunk_locked(arena, chunk_class(chunk_of(block)), -1);
-    bool done = carve_resize_locked(arena, chunk_of(block), want.chunk, want.mark);
-    alloc_count_chunk_locked(arena, chunk_class(chunk_of(block)), 1);
-    alloc_unlock(arena);
+    chunk_t *chunk = chunk_of(block);
+    bool done = resize_by(arena, chunk, &want);
+    if (!done && grows && want.chunk >= GRANULE && move_break_behind(arena, chunk, want.chunk)) {
+        done = resize_by(arena, chunk, &want);
+    }
     return done ? block : NULL;
 }
 

@@ -405,6 +405,26 @@ static void a_flush_returns_what_the_cache_holds(void **state)
     arena_destroy(arena);
 }
 
+/* Blocks of many sizes replace each other: what is free is short, and is taken again soon. */
+static void what_is_taken_again_is_not_purged_for_ever(void **state)
+{
+    enum { HELD = 100, STEPS = 3000 };
+    void *blocks[HELD] = {NULL};
+    rng_t rng = {1};
+
+    (void)state;
+    arena_t *arena = arena_create(NULL);
+    for (int step = 0; step < STEPS; step++) {
+        void **block = &blocks[rng_below(&rng, HELD)];
+        arena_free(arena, *block);
+        *block = arena_alloc(arena, 100000 + rng_below(&rng, 900000));
+        assert_non_null(*block);
+    }
+    arena_stats_t stats = stats_of(arena);
+    assert_true(stats.purged_bytes < 3 * stats.peak_mapped_bytes);
+    arena_destroy(arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -423,6 +443,7 @@ int main(void)
         cmocka_unit_test(trim_purges_pages_between_live_blocks),
         cmocka_unit_test(trim_of_the_process_reaches_every_arena_and_the_stock),
         cmocka_unit_test(a_flush_returns_what_the_cache_holds),
+        cmocka_unit_test(what_is_taken_again_is_not_purged_for_ever),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

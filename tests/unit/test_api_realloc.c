@@ -236,6 +236,25 @@ static void room_to_grow_is_bounded_by_what_is_in_use(void **state)
         arena_free(arena, blocks[i]);
 }
 
+/* Beyond what large blocks have taught it to map apart. */
+static void the_last_block_grows_with_the_break(void **state)
+{
+    (void)state;
+    arena_t *heap = arena_create(&(arena_options_t){.source = ARENA_SOURCE_SBRK});
+    assert_non_null(heap);
+    arena_free(heap, arena_alloc(heap, 16 * MIB));
+    char *block = arena_alloc(heap, 100 * KIB);
+    assert_non_null(block);
+    fill(block, 100 * KIB, 1);
+    for (size_t bytes = 200 * KIB; bytes < 16 * MIB; bytes *= 2)
+        assert_ptr_equal(arena_realloc(heap, block, bytes), block);
+    assert_true(holds(block, 100 * KIB, 1));
+    assert_true(stats_of(heap).peak_mapped_bytes < 24 * MIB);
+    arena_free(heap, block);
+    assert_int_equal(arena_check(heap), 0);
+    arena_destroy(heap);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_arena, close_arena)
 
 int main(void)
@@ -251,6 +270,7 @@ int main(void)
         TEST(shrinking_never_fails_even_when_nothing_is_left),
         TEST(an_over_aligned_block_may_be_reallocated),
         TEST(room_to_grow_is_bounded_by_what_is_in_use),
+        cmocka_unit_test(the_last_block_grows_with_the_break),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
