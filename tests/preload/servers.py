@@ -104,8 +104,8 @@ def nginx(run):
         wait_until(lambda: listens(port), "nginx listens")
         rate = 0.0
         for path in ("10.txt", "30000.txt", "proxy/1000.txt", "2000000.txt"):
-            printed = run.run("wrk", "-t", "2", "-c", "40", "-d", f"{seconds}s", "-H", "Accept-Encoding: gzip",
-                              f"http://127.0.0.1:{port}/{path}").decode()
+            printed = run.run("wrk", "-t", "2", "-c", "40", "-d", f"{seconds}s", "--timeout", "30s",
+                              "-H", "Accept-Encoding: gzip", f"http://127.0.0.1:{port}/{path}").decode()
             if "Non-2xx" in printed or "Socket errors" in printed:
                 raise Broken(f"wrk: {printed}")
             rate += float(re.search(r"Requests/sec:\s+([\d.]+)", printed)[1])
