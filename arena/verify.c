@@ -118,7 +118,7 @@ static void check_slab_lists(verifier_t *verifier)
         unsigned list = i % FULLNESS_LISTS;
         const slab_t *slab = verifier->arena->granules->slab_class[class].partial[list];
         for (; slab != NULL && listed <= verifier->found.slabs; slab = slab->next, listed++) {
-            bool right = slab->class == class && slab->used < slab->capacity &&
+            bool right = slab->class == class && slab->used < slab->capacity && slab->list == list &&
                          slab->used * (unsigned)FULLNESS_LISTS / slab->capacity == list;
             expect(verifier, right, INVARIANT_SLAB_LISTED, granule_start(slab->granule));
         }

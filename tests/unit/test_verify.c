@@ -216,6 +216,10 @@ static void a_slab_in_no_or_the_wrong_list_is_invariant_5(void **state)
     arena->granules->slab_class[5].partial[0] = NULL;
     class->partial[0] = slab;
     expect_none(arena);
+    slab->list = 1; /* it would be unlinked from there */
+    expect_only(arena, INVARIANT_SLAB_LISTED);
+    slab->list = 0;
+    expect_none(arena);
 }
 
 /* --- 6, 7, 9, 10: chunks --- */
