@@ -7,22 +7,11 @@
 #define TESTS_OOM_SUPPORT_H
 
 #include "support.h"
+#include "wrapped.h"
 
 enum { TAKE = 1, GIVE = 2, PURGE = 4 };
 
 static bool fails(unsigned kind);
-
-void *__real_mmap(void *start, size_t bytes, int protection, int flags, int file, off_t offset);
-int __real_munmap(void *start, size_t bytes);
-void *__real_mremap(void *start, size_t bytes, size_t new_bytes, int flags, ...);
-int __real_madvise(void *start, size_t bytes, int advice);
-void *__real_sbrk(intptr_t increment);
-
-void *__wrap_mmap(void *start, size_t bytes, int protection, int flags, int file, off_t offset);
-int __wrap_munmap(void *start, size_t bytes);
-void *__wrap_mremap(void *start, size_t bytes, size_t new_bytes, int flags, ...);
-int __wrap_madvise(void *start, size_t bytes, int advice);
-void *__wrap_sbrk(intptr_t increment);
 
 static bool refuses(unsigned kind)
 {

@@ -7,20 +7,9 @@
  */
 #define _GNU_SOURCE
 #include "../support.h"
+#include "../wrapped.h"
 
 #include "a2.h"
-
-void *__real_mmap(void *start, size_t bytes, int protection, int flags, int file, off_t offset);
-int __real_munmap(void *start, size_t bytes);
-void *__real_mremap(void *start, size_t bytes, size_t new_bytes, int flags, ...);
-int __real_madvise(void *start, size_t bytes, int advice);
-void *__real_sbrk(intptr_t increment);
-
-void *__wrap_mmap(void *start, size_t bytes, int protection, int flags, int file, off_t offset);
-int __wrap_munmap(void *start, size_t bytes);
-void *__wrap_mremap(void *start, size_t bytes, size_t new_bytes, int flags, ...);
-int __wrap_madvise(void *start, size_t bytes, int advice);
-void *__wrap_sbrk(intptr_t increment);
 
 enum { MANY = 10000, PAGE = 4096 };
 
