@@ -40,8 +40,9 @@ typedef struct log {
 _Static_assert(sizeof(log_t) <= META_MAX_BYTES, "a log is an object of meta's");
 
 static lock_t logs_lock = LOCK_STATIC(RANK_LOG);
-static log_t *logs;               /* changed under the registry lock and logs_lock, read under either */
-static _Atomic bool exiting;      /* relaxed: whoever misses it was in time */
+static log_t *logs;          /* changed under the registry lock and logs_lock, read under either */
+static _Atomic bool exiting; /* relaxed: whoever misses it was in time */
+static _Atomic bool opened;  /* there was a log; with exiting: at_exit sees it, or its lines see exiting */
 static _Atomic uint64_t last_now; /* relaxed: only its own order counts */
 static _Atomic unsigned last_thread;
 static _Thread_local unsigned own_thread; /* from 1; 0: has no number yet */
@@ -298,6 +299,7 @@ static log_t *new_log(arena_t *arena)
     lock_init(&log->file_lock, RANK_LOG, false);
     log->arena = arena;
     log->fd = -1;
+    atomic_store(&opened, true);
     lock_acquire(&logs_lock);
     log->next = logs;
     if (logs != NULL) {
@@ -460,11 +462,14 @@ void log_flush_all(void)
     lock_release(&logs_lock);
 }
 
-/* Later destructors may go on allocating: from now on line by line. */
+/* Later destructors may go on allocating: from now on line by line. Who has no log does not pay for a call of the C
+ * library's, which may have to be looked up. */
 __attribute__((destructor)) static void at_exit(void)
 {
-    atomic_store_explicit(&exiting, true, memory_order_relaxed);
-    log_flush_all();
+    atomic_store(&exiting, true);
+    if (atomic_load(&opened)) {
+        log_flush_all();
+    }
 }
 
 void log_fork_child(void)
