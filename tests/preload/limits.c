@@ -40,7 +40,7 @@ static int exhaust_and_go_on(void *unused)
         must(got * sizes[i] >= 8 * MIB);
         must(realloc(blocks[0], 64 * MIB) == NULL && errno == ENOMEM);
         must(holds(blocks[0], sizes[i], 0));
-        must(calloc(1, 64 * MIB) == NULL && aligned_alloc(64 * MIB, 1) == NULL);
+        must(calloc(1, 64 * MIB) == NULL && aligned_alloc(64 * MIB, 64 * MIB) == NULL);
         free_all(got);
         free(malloc(sizes[i]));
     }
