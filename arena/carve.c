@@ -290,12 +290,6 @@ static bool is_chunks_of_region(const arena_t *arena, granule_t granule, uint32_
     return run_kind(arena, granule) == KIND_CHUNKS && pagemap_tag(granule)->region == region;
 }
 
-static bool is_free_of_region(const arena_t *arena, granule_t granule, uint32_t region)
-{
-    return run_kind_is_free(run_kind(arena, granule)) &&
-           (pagemap_tag(granule)->region & ~RUN_DIRTY) == region;
-}
-
 /*
  * Whether a chunk run may be put together with granules just in front of it. Not if it begins with an OPEN piece, whose
  * header only its owner writes: what was put in front would be a free chunk, and that has to be said there.
@@ -366,7 +360,7 @@ bool carve_extend_locked(arena_t *arena, chunk_t *chunk, size_t size)
     granule_t behind = 0;
     uint32_t length = carve_wants_behind_locked(arena, chunk, size, &behind);
     bool zero;
-    if (length == 0 || !is_free_of_region(arena, behind, pagemap_tag(behind - 1)->region) ||
+    if (length == 0 || !run_is_free_of_region(arena, behind, pagemap_tag(behind - 1)->region) ||
         !run_take_at_locked(arena, behind, length, KIND_CHUNKS, &zero)) {
         return false;
     }

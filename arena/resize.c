@@ -11,8 +11,15 @@
 #include "tiny.h"
 #include "want.h"
 
+/* Whether a chunk may take granules from behind its run. From the threshold on a large block, which moves for nothing, is
+ * better. */
+static bool may_extend_locked(const arena_t *arena, const want_t *want)
+{
+    return want->chunk >= GRANULE && want->request < arena->large_threshold;
+}
+
 /* The break moves up if that is what the chunk needs to grow in place. */
-static bool move_break_behind(arena_t *arena, chunk_t *chunk, size_t size)
+static bool move_break_behind(arena_t *arena, chunk_t *chunk, const want_t *want)
 {
     if (arena->source != ARENA_SOURCE_SBRK) {
         return false;
@@ -20,8 +27,8 @@ static bool move_break_behind(arena_t *arena, chunk_t *chunk, size_t size)
     granule_t behind = 0;
     lock_acquire(&arena->grow);
     lock_acquire(&arena->lock);
-    uint32_t length =
-        size < arena->large_threshold ? carve_wants_behind_locked(arena, chunk, size, &behind) : 0;
+    bool may = may_extend_locked(arena, want);
+    uint32_t length = may ? carve_wants_behind_locked(arena, chunk, want->chunk, &behind) : 0;
     if (length != 0 && run_kind_is_free(run_kind(arena, behind))) {
         behind += pagemap_tag(behind)->length;
     }
@@ -38,8 +45,7 @@ static bool resize_by(arena_t *arena, chunk_t *chunk, const want_t *want)
     lock_acquire(&arena->lock);
     alloc_count_chunk_locked(arena, chunk_class(chunk), -1);
     bool done = carve_resize_locked(arena, chunk, want->chunk, want->mark) ||
-                (want->chunk >= GRANULE && want->request < arena->large_threshold &&
-                 carve_extend_locked(arena, chunk, want->chunk) &&
+                (may_extend_locked(arena, want) && carve_extend_locked(arena, chunk, want->chunk) &&
                  carve_resize_locked(arena, chunk, want->chunk, want->mark));
     alloc_count_chunk_locked(arena, chunk_class(chunk), 1);
     alloc_unlock(arena);
@@ -55,7 +61,7 @@ static void *resize_chunk(arena_t *arena, void *block, size_t request)
     want_t want = grows ? want_grown(arena, request) : want_of(arena, request, arena->quantum);
     chunk_t *chunk = chunk_of(block);
     bool done = resize_by(arena, chunk, &want);
-    if (!done && grows && want.chunk >= GRANULE && move_break_behind(arena, chunk, want.chunk)) {
+    if (!done && grows && move_break_behind(arena, chunk, &want)) {
         done = resize_by(arena, chunk, &want);
     }
     return done ? block : NULL;

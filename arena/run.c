@@ -96,25 +96,19 @@ uint32_t run_remove_locked(arena_t *arena, granule_t first)
     return tag->length;
 }
 
-static bool is_free_of_region(const arena_t *arena, granule_t granule, uint32_t region)
-{
-    return run_kind_is_free(run_kind(arena, granule)) &&
-           (pagemap_tag(granule)->region & ~RUN_DIRTY) == region;
-}
-
 granule_t run_put_locked(arena_t *arena, granule_t first, uint32_t length, uint32_t region, uint32_t kind)
 {
     check_debug(lock_is_held(&arena->lock));
     bool dirty = kind == KIND_FREE_DIRTY;
     pagemap_set(first, length, arena->tag | kind);
     arena->totals.dirty_bytes += dirty ? (size_t)length << GRANULE_LOG2 : 0;
-    if (is_free_of_region(arena, first - 1, region)) { /* [before][put] -> [merged] */
+    if (run_is_free_of_region(arena, first - 1, region)) { /* [before][put] -> [merged] */
         granule_t head = first - pagemap_tag(first - 1)->length;
         dirty |= (pagemap_tag(head)->region & RUN_DIRTY) != 0;
         length += run_remove_locked(arena, head);
         first = head;
     }
-    if (is_free_of_region(arena, first + length, region)) { /* [merged][behind] -> [merged] */
+    if (run_is_free_of_region(arena, first + length, region)) { /* [merged][behind] -> [merged] */
         dirty |= (pagemap_tag(first + length)->region & RUN_DIRTY) != 0;
         length += run_remove_locked(arena, first + length);
     }

@@ -54,4 +54,11 @@ INLINE uint32_t run_kind(const arena_t *arena, granule_t granule)
     return kind <= 0xff ? kind : 0;
 }
 
+/* Runs merge within one region only. */
+INLINE bool run_is_free_of_region(const arena_t *arena, granule_t granule, uint32_t region)
+{
+    return run_kind_is_free(run_kind(arena, granule)) &&
+           (pagemap_tag(granule)->region & ~RUN_DIRTY) == region;
+}
+
 #endif

@@ -105,18 +105,24 @@ extern HIDDEN _Thread_local thread_t thread_self;
 extern HIDDEN cache_t cache_none;
 
 /*
- * Bits 3 to 7 of a handle are its slot (registry.c). Slot 0 is never an arena's, so that NULL misses; the
- * cache of the thread's home is there, for a caller who knows of no other arena.
+ * Bits 3 to 7 of a handle are its slot (registry.c), and the others of its low byte are 0: so they are the slot's offset in
+ * bytes. Slot 0 is never an arena's, so that NULL misses; the cache of the thread's home is there, for a caller
+ * who knows of no other arena.
  */
+INLINE size_t table_offset(const arena_t *arena)
+{
+    return (uintptr_t)arena % sizeof thread_self.table;
+}
+
 INLINE _Atomic(cache_t *) *table_slot(thread_t *thread, const arena_t *arena)
 {
-    return &thread->table[((uintptr_t)arena >> 3) % TABLE_SLOTS];
+    return at(thread->table, table_offset(arena));
 }
 
 /*
  * The calling thread's cache of the arena if its table has it; compare `arena` of what comes back. A relaxed
- * load, by the byte offset that the handle's low bits are. gcc addresses an atomic or volatile operand of thread-local
- * storage with three more instructions; so it is a plain one, and the empty asm keeps it the only one.
+ * load. gcc addresses an atomic or volatile operand of thread-local storage with three more instructions; so it is a
+ * plain one, and the empty asm keeps it the only one.
  */
 INLINE cache_t *table_lookup(const arena_t *arena)
 {
@@ -125,7 +131,7 @@ INLINE cache_t *table_lookup(const arena_t *arena)
     }
     cache_t *cache;
     const char *table = (const char *)thread_self.table;
-    memcpy(&cache, table + (uintptr_t)arena % sizeof thread_self.table, sizeof cache);
+    memcpy(&cache, table + table_offset(arena), sizeof cache);
     __asm__("" : "+r"(cache));
     return cache;
 }
