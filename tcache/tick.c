@@ -32,8 +32,11 @@ static void unload(cache_t *cache, unsigned class)
     }
 }
 
-/* So do the cache's own full magazines, and the loaded one of a class that stands still. */
-static void decay_class(cache_t *cache, unsigned class)
+/*
+ * So do the cache's own full magazines, and the loaded one of a class that stands still. Where the caller is allocating
+ * just now, the magazine stays, even empty: arena_good_size has to hold before and after.
+ */
+static void decay_class(cache_t *cache, unsigned class, bool allocating)
 {
     size_t count;
     void **blocks = magazine_blocks(cache->top[class], class, &count);
@@ -54,13 +57,14 @@ static void decay_class(cache_t *cache, unsigned class)
     cache->full_least[class] = cache->full_count[class];
     magazine_blocks(cache->top[class], class, &count);
     cache->held[class] = (uint8_t)count;
-    if (class > SLAB_CLASSES && cache->earned[class] == 0 && count == 0 && cache->full[class] == NULL) {
+    if (!allocating && class > SLAB_CLASSES && cache->earned[class] == 0 && count == 0 &&
+        cache->full[class] == NULL) {
         unload(cache, class);
     }
 }
 
 /* Idle stock drains: what a quarter of a second did not need pins slabs that could be empty. */
-static void decay(cache_t *cache)
+static void decay(cache_t *cache, unsigned allocating)
 {
     uint64_t now = os_now_ms();
     depot_t *depot = depot_of(cache->arena);
@@ -73,7 +77,8 @@ static void decay(cache_t *cache)
     cache->decayed_ms = now;
     for (unsigned word = 0; word < 2; word++) {
         for (uint64_t bits = cache->used[word]; bits != 0; bits &= bits - 1) {
-            decay_class(cache, word * 64 + lowest_bit(bits));
+            unsigned class = word * 64 + lowest_bit(bits);
+            decay_class(cache, class, class == allocating);
         }
     }
     cache_free_spares(cache, SPARES_IDLE);
@@ -137,7 +142,7 @@ void *cache_alloc_tick(cache_t *cache, unsigned class)
         block = promote_found(cache, class, block);
         promote_moving(cache);
     }
-    decay(cache);
+    decay(cache, class);
     cache_end_slow(cache, false);
     return block;
 }

@@ -285,6 +285,22 @@ static void until_then_it_gets_chunks_of_just_the_size(void **state)
     }
 }
 
+static void the_good_size_holds_over_an_idle_while(void **state)
+{
+    size_t own = sizeclass_bytes[sizeclass_of(5000)];
+
+    (void)state;
+    earn(5000);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < TICK_ALLOCATIONS; i++) { /* a look at the clock is among them */
+            void *block = arena_alloc(arena, 5000);
+            assert_int_equal(arena_good_size(arena, 5000), own);
+            arena_free(arena, block);
+        }
+        must(usleep((PURGE_DELAY_MS + 10) * 1000) == 0);
+    }
+}
+
 static void the_last_one_freed_is_the_next_given_out(void **state)
 {
     (void)state;
@@ -670,6 +686,7 @@ int main(void)
         in_arena(every_allocation_is_counted_over_ticks),
         in_arena(a_class_above_the_slabs_earns_its_magazine),
         in_arena(until_then_it_gets_chunks_of_just_the_size),
+        in_arena(the_good_size_holds_over_an_idle_while),
         in_arena(the_last_one_freed_is_the_next_given_out),
         in_arena(a_refill_gives_ascending_addresses),
         in_arena(a_cache_is_bounded_in_bytes),
