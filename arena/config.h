@@ -87,7 +87,7 @@ enum {
     MAGAZINE_SLOTS = 63,
 
     TABLE_SLOTS = ARENA_TABLE_SLOTS, /* thread-local: caches found without a lock */
-    CACHE_HASH = 128,                /* buckets of a thread's own caches */
+    CACHES_FEW = 64,                 /* arenas that a thread's record has room for; beyond, it maps more */
     EARN_FREES = 64,                 /* of a class above SLAB_MAX before it gets a magazine */
     TICK_ALLOCATIONS = 4096,         /* cached allocations between two looks at the clock */
     PURGE_DELAY_MS = 250,

@@ -8,6 +8,16 @@
 #include "../arena/chunk.h"
 #include "hit.h"
 
+/* Inside; leaves. The table has another arena's cache, or none: a thread may use more arenas than that has slots. */
+static NOINLINE void *alloc_beside(arena_t *arena, size_t size)
+{
+    cache_t *cache = record_lookup(arena);
+    if (cache == NULL) {
+        return cache_alloc_miss(arena, size);
+    }
+    return hit_alloc(cache, sizeclass_of(size), size, cache_alloc_empty, cache_alloc_tick);
+}
+
 /* A request above the small classes: the class takes a bit scan. */
 static NOINLINE void *alloc_medium(arena_t *arena, size_t size)
 {
@@ -17,7 +27,7 @@ static NOINLINE void *alloc_medium(arena_t *arena, size_t size)
     cache_enter(&thread_self);
     cache_t *cache = table_lookup(arena);
     if (UNLIKELY(cache->arena != arena)) {
-        return cache_alloc_miss(arena, size);
+        return alloc_beside(arena, size);
     }
     return hit_alloc(cache, sizeclass_of_medium(size), size, cache_alloc_empty, cache_alloc_tick);
 }
@@ -31,7 +41,7 @@ void *arena_alloc(arena_t *arena, size_t size)
     cache_enter(&thread_self);
     cache_t *cache = table_lookup(arena);
     if (UNLIKELY(cache->arena != arena)) {
-        return cache_alloc_miss(arena, size);
+        return alloc_beside(arena, size);
     }
     return hit_alloc(cache, class, size, cache_alloc_empty, cache_alloc_tick);
 }
@@ -56,15 +66,9 @@ void cache_free_chunk(cache_t *cache, void *block)
     hit_free(cache, class, block);
 }
 
-void arena_free(arena_t *arena, void *block)
+/* Inside; leaves. */
+INLINE void free_into(cache_t *cache, arena_t *arena, void *block, uint32_t entry)
 {
-    uint32_t entry = pagemap_entry_marked(block); /* a granule with names: goes slow */
-    cache_enter(&thread_self);
-    cache_t *cache = table_lookup(arena);
-    if (UNLIKELY(cache->arena != arena)) {
-        cache_free_other(arena, block);
-        return;
-    }
     uint64_t kind = entry ^ cache->tag;
     if (UNLIKELY(kind > SLAB_CLASSES)) {
         if (LIKELY(kind == KIND_CHUNKS)) {
@@ -75,4 +79,27 @@ void arena_free(arena_t *arena, void *block)
         return;
     }
     hit_free(cache, kind, block);
+}
+
+/* As alloc_beside. Looks the entry up again: a third argument would cost every hit an instruction. */
+static NOINLINE void free_beside(arena_t *arena, void *block)
+{
+    cache_t *cache = record_lookup(arena);
+    if (cache == NULL) {
+        cache_free_other(arena, block);
+        return;
+    }
+    free_into(cache, arena, block, pagemap_entry_marked(block));
+}
+
+void arena_free(arena_t *arena, void *block)
+{
+    uint32_t entry = pagemap_entry_marked(block); /* a granule with names: goes slow */
+    cache_enter(&thread_self);
+    cache_t *cache = table_lookup(arena);
+    if (UNLIKELY(cache->arena != arena)) {
+        free_beside(arena, block);
+        return;
+    }
+    free_into(cache, arena, block, entry);
 }

@@ -252,7 +252,7 @@ misuse_t cachehook_reclaim(arena_t *arena, bool all, void **culprit)
     return wrong;
 }
 
-/* The caller's cache is found in its table or not at all. */
+/* The caller's cache is one that it may use just now, or none. */
 misuse_t cachehook_flow_back(arena_t *arena, size_t keep_bytes, void **culprit)
 {
     misuse_t wrong = MISUSE_NONE;
@@ -261,8 +261,8 @@ misuse_t cachehook_flow_back(arena_t *arena, size_t keep_bytes, void **culprit)
     if (depot != NULL && depot_held_bytes(depot) > keep_bytes) {
         wrong = drain_depot(arena, culprit);
     }
-    cache_t *cache = table_lookup(arena);
-    if (cache->arena == arena) {
+    cache_t *cache = record_lookup(arena);
+    if (cache != NULL) {
         lock_acquire(&cache->lock);
         misuse_t found = cache_held_bytes(cache) > keep_bytes ? cache_drain(cache, &block) : MISUSE_NONE;
         lock_release(&cache->lock);
@@ -274,8 +274,8 @@ misuse_t cachehook_flow_back(arena_t *arena, size_t keep_bytes, void **culprit)
 bool cachehook_has_magazine(const arena_t *arena, unsigned class)
 {
     cache_enter(&thread_self);
-    const cache_t *cache = table_lookup(arena);
-    bool has = cache->arena == arena &&
+    const cache_t *cache = record_lookup(arena);
+    bool has = cache != NULL &&
                (cache->top[class] != magazine_top_of_dummy() || cache_is_worth_a_magazine(cache, class));
     cache_leave(&thread_self);
     return has;

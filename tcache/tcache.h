@@ -70,7 +70,6 @@ typedef struct cache {
     /* guarded by the registry lock */
     struct thread_record *thread;
     struct cache *next_in_arena, *previous_in_arena;
-    struct cache *next_in_hash;
 } cache_t;
 
 /* Thread-local: small, because room for it is scarce in libraries loaded late. */
@@ -84,16 +83,22 @@ typedef struct {
     struct thread_record *record;
 } thread_t;
 
+/* A cache, or 0. Stored under the registry lock; loaded there, or by its thread inside. Relaxed. */
+typedef _Atomic(uintptr_t) cache_slot_t;
+enum { CACHE_EVICTED = 1 }; /* bit of a slot: the cache is there, but its thread may not use it */
+
 /* What others need of a thread; linked while it lives. Guarded by the registry lock. */
 typedef struct thread_record {
     struct thread_record *next, *previous;
     thread_t *thread;
-    cache_t *hash[CACHE_HASH];
+    cache_slot_t few[CACHES_FEW]; /* all its caches, by their arena's index */
+    cache_slot_t *many;           /* the indices from CACHES_FEW on: mapped, replaced by its thread alone */
+    size_t many_count;
     unsigned caches;
     cache_t *retired; /* its caches of arenas that are gone, for arenas to come */
     unsigned retired_count;
-    unsigned surplus;     /* uses of arenas without a cache when there were too many already */
-    unsigned next_victim; /* bucket from which the next surplus cache goes */
+    unsigned surplus;   /* uses of arenas without a cache when there were too many already */
+    size_t next_victim; /* index from which on the next surplus cache goes */
 } thread_record_t;
 
 extern HIDDEN _Thread_local thread_t thread_self;
@@ -134,6 +139,27 @@ INLINE cache_t *table_lookup(const arena_t *arena)
     memcpy(&cache, table + table_offset(arena), sizeof cache);
     __asm__("" : "+r"(cache));
     return cache;
+}
+
+/* NULL: no cache of an arena of this index has been there yet. */
+INLINE cache_slot_t *record_slot(thread_record_t *record, size_t index)
+{
+    if (LIKELY(index < CACHES_FEW)) {
+        return &record->few[index];
+    }
+    return index - CACHES_FEW < record->many_count ? &record->many[index - CACHES_FEW] : NULL;
+}
+
+/*
+ * What table_lookup has no room for: the calling thread's cache of the arena, or NULL. Inside. As in the table, its
+ * place there is the permission to use it.
+ */
+INLINE cache_t *record_lookup(const arena_t *arena)
+{
+    thread_record_t *record = thread_self.record;
+    const cache_slot_t *slot = record == NULL || arena == NULL ? NULL : record_slot(record, arena->index);
+    uintptr_t cache = slot == NULL ? 0 : atomic_load_explicit(slot, memory_order_relaxed);
+    return (cache & CACHE_EVICTED) != 0 ? NULL : (cache_t *)cache;
 }
 
 /* The cache of the calling thread's home, or cache_none. */

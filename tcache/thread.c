@@ -1,8 +1,8 @@
 /*
  * thread.c: a thread's record and its caches: made at first use, found again after a miss in the table,
- * given up at thread exit. A thread has at most CACHES_MAX caches. Beyond that, of the uses of arenas without one,
- * one in SURPLUS_TURNS makes a cache, in place of the next bucket's; the others take the arena's mutex, which is far
- * cheaper than a new cache.
+ * given up at thread exit. An arena's first cache is always made; others while the thread has fewer than CACHES_MAX:
+ * many threads that each use many arenas would fill memory with caches. Beyond, of the uses of arenas without one,
+ * one in SURPLUS_TURNS makes a cache, in place of another; the rest take the arena's mutex, which is far cheaper.
  */
 #include "../arena/alloc.h"
 #include "../arena/cachehook.h"
@@ -30,6 +30,13 @@ _Thread_local thread_t thread_self = {.table = {[0 ... TABLE_SLOTS - 1] = &cache
 thread_record_t *threads_first;
 static pthread_key_t exit_key;
 static bool exit_key_works;
+
+static void free_many(thread_record_t *record)
+{
+    if (record->many != NULL) {
+        os_unmap(record->many, record->many_count * sizeof *record->many);
+    }
+}
 
 static void link_record(thread_record_t *record)
 {
@@ -76,18 +83,38 @@ static bool register_self_locked(thread_t *self)
     return true;
 }
 
-static unsigned bucket_of(const arena_t *arena)
+/* A cache's own. */
+static cache_slot_t *slot_of(const cache_t *cache)
 {
-    return arena->index % CACHE_HASH;
+    return record_slot(cache->thread, cache->arena->index);
+}
+
+/* False: no memory. */
+static bool make_slot_locked(thread_record_t *record, size_t index)
+{
+    if (record_slot(record, index) != NULL) {
+        return true;
+    }
+    size_t bytes = max_size(record->many_count * sizeof *record->many, os_page_bytes());
+    while (bytes / sizeof *record->many <= index - CACHES_FEW) {
+        bytes *= 2;
+    }
+    cache_slot_t *many = os_map(bytes, os_page_bytes(), (os_map_options_t){0});
+    if (many == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < record->many_count; i++) {
+        atomic_init(&many[i], atomic_load_explicit(&record->many[i], memory_order_relaxed));
+    }
+    free_many(record);
+    record->many = many;
+    record->many_count = bytes / sizeof *many;
+    return true;
 }
 
 void threads_unlink_cache_locked(cache_t *cache)
 {
-    cache_t **link = &cache->thread->hash[bucket_of(cache->arena)];
-    while (*link != cache) {
-        link = &(*link)->next_in_hash;
-    }
-    *link = cache->next_in_hash;
+    atomic_store_explicit(slot_of(cache), 0, memory_order_relaxed);
     cache->thread->caches--;
     if (cache->next_in_arena != NULL) {
         cache->next_in_arena->previous_in_arena = cache->previous_in_arena;
@@ -111,6 +138,7 @@ void threads_evict(const cache_t *cache)
 {
     evict_from(table_slot(cache->thread->thread, cache->arena), cache);
     evict_from(table_slot(cache->thread->thread, NULL), cache);
+    atomic_store_explicit(slot_of(cache), (uintptr_t)cache | CACHE_EVICTED, memory_order_relaxed);
 }
 
 /*
@@ -138,6 +166,13 @@ static void free_retired_locked(thread_record_t *record, unsigned keep)
         cache_free_spares(cache, 0);
         meta_free(cache);
     }
+}
+
+static void free_record_locked(thread_record_t *record)
+{
+    free_retired_locked(record, 0);
+    free_many(record);
+    meta_free(record);
 }
 
 /* The cache's blocks go home, then it is nobody's. Its thread is the caller, or ends. */
@@ -182,31 +217,48 @@ static cache_t *new_cache(thread_record_t *record)
     return cache;
 }
 
-static void make_room_locked(thread_record_t *record)
+/* Of any arena whose index is `index`, evicted or not; NULL: none. */
+static cache_t *cache_at_locked(thread_record_t *record, size_t index)
 {
-    while (record->caches >= CACHES_MAX) {
-        cache_t *victim = record->hash[record->next_victim++ % CACHE_HASH];
-        if (victim != NULL) {
-            give_up_cache_locked(victim);
-        }
-    }
+    const cache_slot_t *slot = record_slot(record, index);
+    uintptr_t cache = slot == NULL ? 0 : atomic_load_explicit(slot, memory_order_relaxed);
+    return (cache_t *)(cache & ~(uintptr_t)CACHE_EVICTED);
+}
+
+static size_t next_index(const thread_record_t *record, size_t index)
+{
+    return (index + 1) % (CACHES_FEW + record->many_count);
+}
+
+/* There is at least one. */
+static void give_up_next_locked(thread_record_t *record)
+{
+    cache_t *victim;
+    do {
+        record->next_victim = next_index(record, record->next_victim);
+    } while ((victim = cache_at_locked(record, record->next_victim)) == NULL);
+    give_up_cache_locked(victim);
 }
 
 /* NULL: no memory, or too many: not this time. */
 static cache_t *create_locked(thread_record_t *record, arena_t *arena)
 {
-    if (record->caches >= CACHES_MAX && (lock_fork_passes || ++record->surplus % SURPLUS_TURNS != 0)) {
+    bool surplus = record->caches >= CACHES_MAX && arena->cache_count != 0;
+    if (surplus && (lock_fork_passes || ++record->surplus % SURPLUS_TURNS != 0)) {
         return NULL;
     }
-    make_room_locked(record);
+    if (!make_slot_locked(record, arena->index)) {
+        return NULL;
+    }
+    if (surplus) {
+        give_up_next_locked(record);
+    }
     cache_t *cache = new_cache(record);
     if (cache == NULL) {
         return NULL;
     }
     cache_init(cache, arena);
     cache->thread = record;
-    cache->next_in_hash = record->hash[bucket_of(arena)];
-    record->hash[bucket_of(arena)] = cache;
     record->caches++;
     cache->previous_in_arena = NULL;
     cache->next_in_arena = arena->caches;
@@ -218,32 +270,23 @@ static cache_t *create_locked(thread_record_t *record, arena_t *arena)
     return cache;
 }
 
-static cache_t *find_locked(const thread_record_t *record, const arena_t *arena)
-{
-    cache_t *cache = record->hash[bucket_of(arena)];
-    while (cache != NULL && cache->arena != arena) {
-        cache = cache->next_in_hash;
-    }
-    return cache;
-}
-
 cache_t *thread_cache(arena_t *arena)
 {
     thread_t *self = &thread_self;
-    cache_t *cache = table_lookup(arena);
-    if (cache->arena == arena) {
+    cache_t *cache = record_lookup(arena);
+    if (cache != NULL) {
         return cache; /* its own, and the arena is in use: it cannot go away */
     }
     if (self->gone || !atomic_load_explicit(&arena->alive, memory_order_relaxed)) {
         return NULL;
     }
-    cache = NULL;
     lock_acquire(&registry_lock);
     if (atomic_load_explicit(&arena->cached, memory_order_relaxed) && register_self_locked(self)) {
-        cache = find_locked(self->record, arena);
+        cache = cache_at_locked(self->record, arena->index);
         cache = cache != NULL ? cache : create_locked(self->record, arena);
     }
     if (cache != NULL) { /* no revoker is at it: it would hold the registry lock */
+        atomic_store_explicit(slot_of(cache), (uintptr_t)cache, memory_order_relaxed);
         atomic_store_explicit(table_slot(self, arena), cache, memory_order_relaxed);
         if (thread_home() == arena) {
             atomic_store_explicit(table_slot(self, NULL), cache, memory_order_relaxed);
@@ -260,11 +303,11 @@ void thread_settle(arena_t *arena)
     atomic_store_explicit(&self->home, arena, memory_order_relaxed);
     lock_acquire(&registry_lock);
     if (self->record != NULL && old != arena && !lock_fork_passes) { /* else all caches are stopped */
-        cache_t *left = old == NULL ? NULL : find_locked(self->record, old);
+        cache_t *left = old == NULL ? NULL : cache_at_locked(self->record, old->index);
         if (left != NULL) {
             give_up_cache_locked(left);
         }
-        cache_t *cache = find_locked(self->record, arena);
+        cache_t *cache = cache_at_locked(self->record, arena->index);
         if (cache != NULL) {
             atomic_store_explicit(table_slot(self, NULL), cache, memory_order_relaxed);
         }
@@ -286,10 +329,11 @@ unsigned thread_count_settled(const arena_t *arena)
 /* Releases the registry lock for moments: too much free memory goes back to the kernel, or to hooks. */
 static void give_up_all_locked(thread_record_t *record)
 {
-    for (unsigned bucket = 0; bucket < CACHE_HASH; bucket++) {
-        while (record->hash[bucket] != NULL) {
-            arena_t *arena = record->hash[bucket]->arena;
-            give_up_cache_locked(record->hash[bucket]);
+    for (size_t index = 0; record->caches != 0; index = next_index(record, index)) {
+        cache_t *cache = cache_at_locked(record, index);
+        if (cache != NULL) {
+            arena_t *arena = cache->arena;
+            give_up_cache_locked(cache);
             arena->pins++;
             lock_release(&registry_lock);
             alloc_settle(arena);
@@ -308,9 +352,8 @@ static void thread_exit(void *argument)
     unlink_record(record);
     record->thread->gone = true;
     record->thread->record = NULL;
-    free_retired_locked(record, 0);
+    free_record_locked(record);
     lock_release(&registry_lock);
-    meta_free(record);
 }
 
 void arena_thread_flush(void)
@@ -332,8 +375,7 @@ void threads_forget_others_locked(void)
     for (thread_record_t *record = threads_first, *next; record != NULL; record = next) {
         next = record->next;
         if (record != own) {
-            free_retired_locked(record, 0);
-            meta_free(record);
+            free_record_locked(record);
         }
     }
     threads_first = own;

@@ -6,6 +6,7 @@
 #include "../../tcache/tcache.h"
 
 #include "../../arena/chunk.h"
+#include "../../arena/registry.h"
 #include "../../arena/slab.h"
 #include "../../tcache/depot.h"
 #include "../support.h"
@@ -459,34 +460,74 @@ static void more_arenas_than_slots_keep_their_caches(void **state)
     }
 }
 
+enum { SURPLUS_ARENAS = CACHES_MAX + 60 };
+static arena_t *surplus_arenas[SURPLUS_ARENAS];
+
+/* Each of which has a cache of the thread that made it. */
+static void *use_them_all(void *unused)
+{
+    size_t with_cache = 0;
+
+    for (size_t i = 0; i < SURPLUS_ARENAS; i++) {
+        arena_free(surplus_arenas[i], arena_alloc(surplus_arenas[i], 100));
+        must(thread_self.record->caches <= CACHES_MAX);
+    }
+    must(thread_self.record->caches == CACHES_MAX);
+    for (size_t i = 0; i < SURPLUS_ARENAS; i++) {
+        arena_stats_t stats = stats_of(surplus_arenas[i]);
+        with_cache += stats.caches - 1;
+        must(stats.cached_blocks == stats.caches); /* an evicted one's block went home */
+        must(stats.allocations == 2);
+        must(stats.live_blocks == 0);
+    }
+    must(with_cache == CACHES_MAX);
+    for (int round = 0; round < 2; round++)
+        for (size_t i = 0; i < SURPLUS_ARENAS; i++) {
+            arena_free(surplus_arenas[i], arena_alloc(surplus_arenas[i], 100)); /* evicted ones come back */
+            must(arena_check(surplus_arenas[i]) == 0);
+        }
+    return unused;
+}
+
 static void beyond_its_bound_a_thread_gives_its_oldest_caches_up(void **state)
 {
-    enum { MANY = CACHES_MAX + 60 };
-    static arena_t *arenas[MANY];
-    size_t with_cache = 0;
+    (void)state;
+    for (size_t i = 0; i < SURPLUS_ARENAS; i++) {
+        must((surplus_arenas[i] = arena_create(&(arena_options_t){.first_region_bytes = GRANULE})) != NULL);
+        arena_free(surplus_arenas[i], arena_alloc(surplus_arenas[i], 100));
+    }
+    assert_int_equal(thread_self.record->caches, SURPLUS_ARENAS); /* each arena's first is always made */
+    run_threads(1, use_them_all);
+    for (size_t i = 0; i < SURPLUS_ARENAS; i++)
+        arena_destroy(surplus_arenas[i]);
+    assert_int_equal(thread_self.record->caches, 0);
+}
+
+static void an_arena_beside_the_table_is_used_without_the_registry(void **state)
+{
+    enum { MANY = CACHES_FEW + 2 * TABLE_SLOTS };
+    arena_t *arenas[MANY];
 
     (void)state;
     for (size_t i = 0; i < MANY; i++) {
-        must((arenas[i] = arena_create(&(arena_options_t){.first_region_bytes = GRANULE})) != NULL);
+        must((arenas[i] = arena_create(NULL)) != NULL);
         arena_free(arenas[i], arena_alloc(arenas[i], 100));
-        assert_true(thread_self.record->caches <= CACHES_MAX);
     }
-    assert_int_equal(thread_self.record->caches, CACHES_MAX);
+    lock_acquire(&registry_lock); /* who comes to it now waits for ever */
     for (size_t i = 0; i < MANY; i++) {
-        arena_stats_t stats = stats_of(arenas[i]);
-        with_cache += stats.caches;
-        assert_int_equal(stats.cached_blocks, stats.caches); /* an evicted one's block went home */
-        assert_int_equal(stats.allocations, 1);
-        assert_int_equal(stats.live_blocks, 0);
+        cache_t *cache = record_lookup(arenas[i]);
+        assert_ptr_equal(cache->arena, arenas[i]);
+        arena_free(arenas[i], arena_alloc(arenas[i], 100));
     }
-    assert_int_equal(with_cache, CACHES_MAX);
+    lock_release(&registry_lock);
     for (size_t i = 0; i < MANY; i++) {
-        arena_free(arenas[i], arena_alloc(arenas[i], 100)); /* evicted ones come back */
-        assert_int_equal(arena_check(arenas[i]), 0);
-    }
-    for (size_t i = 0; i < MANY; i++)
+        stats_of(arenas[i]);
+        assert_null(record_lookup(arenas[i])); /* evicted */
+        arena_free(arenas[i], arena_alloc(arenas[i], 100));
+        assert_non_null(record_lookup(arenas[i]));
         arena_destroy(arenas[i]);
-    assert_int_equal(thread_self.record->caches, 0);
+        assert_null(record_lookup(arenas[i]));
+    }
 }
 
 /* --- life --- */
@@ -694,6 +735,7 @@ int main(void)
         in_arena(statistics_take_the_cache_out_of_the_table_and_use_puts_it_back),
         in_arena(no_arena_has_the_slot_of_null),
         in_arena(more_arenas_than_slots_keep_their_caches),
+        in_arena(an_arena_beside_the_table_is_used_without_the_registry),
         in_arena(beyond_its_bound_a_thread_gives_its_oldest_caches_up),
         in_arena(a_flush_sends_all_home_and_the_next_use_begins_anew),
         in_arena(a_reset_keeps_the_callers_cache_emptied),
