@@ -12,8 +12,12 @@
 
 enum {
     ARENAS_MAX = 64,
-    WAITS_TO_MOVE = TICK_ALLOCATIONS / 64 /* between two ticks, which then cost less than the waiting */
+    WAITS_TO_MOVE = TICK_ALLOCATIONS / 64, /* between two ticks, which then cost less than the waiting */
+    FOREIGN_TO_JOIN = TICK_ALLOCATIONS / 4,
+    PATIENCE_MAX = 1 << 20
 };
+
+_Thread_local foreign_t domain_foreign;
 
 /* Stored once, with release; read with acquire. */
 static _Atomic(arena_t *) arenas[ARENAS_MAX];
@@ -163,7 +167,6 @@ static arena_t *emptiest(unsigned count, unsigned own, unsigned *settled)
 
 void domain_spread(bool if_it_helps)
 {
-    int saved = errno;
     unsigned count = count_arenas();
     unsigned own = own_index(count);
     if (own == count) {
@@ -179,19 +182,45 @@ void domain_spread(bool if_it_helps)
             thread_settle(there);
         }
     }
-    errno = saved;
+}
+
+/*
+ * Threads that pass blocks to and fro do best in one arena: what a thread frees it can give out again, where with two
+ * each has to send home what the other lacks. All move to that of their arenas which is the first, so that they meet. If
+ * they wait for each other there and move apart again, the next time takes twice as long.
+ */
+static bool join(unsigned own)
+{
+    bool many = domain_foreign.frees >= FOREIGN_TO_JOIN;
+    domain_foreign.frees = 0;
+    domain_foreign.looks = many ? domain_foreign.looks + 1 : 0;
+    if (domain_foreign.looks <= domain_foreign.patience) {
+        return false;
+    }
+    unsigned i = 0;
+    while (i < own && domain_arena(i)->index != domain_foreign.index) {
+        i++;
+    }
+    if (i == own) {
+        return false;
+    }
+    domain_foreign.looks = 0;
+    domain_foreign.patience = (uint32_t)min_size(2 * domain_foreign.patience + 1, PATIENCE_MAX);
+    thread_settle(domain_arena(i));
+    return true;
 }
 
 void domain_look(void)
 {
-    unsigned count = count_arenas();
-    unsigned own = own_index(count);
-    if (own == count) {
-        return;
+    int saved = errno;
+    unsigned own = own_index(count_arenas());
+    arena_t *home = domain_arena(own);
+    if (home != NULL && !join(own)) {
+        uint64_t waits = waits_of(home);
+        uint64_t seen = atomic_exchange_explicit(&waits_seen[own], waits, memory_order_relaxed);
+        if (waits > seen && waits - seen >= WAITS_TO_MOVE) {
+            domain_spread(true);
+        }
     }
-    uint64_t waits = waits_of(thread_home());
-    uint64_t seen = atomic_exchange_explicit(&waits_seen[own], waits, memory_order_relaxed);
-    if (waits > seen && waits - seen >= WAITS_TO_MOVE) {
-        domain_spread(true);
-    }
+    errno = saved;
 }

@@ -20,7 +20,24 @@ HIDDEN arena_t *domain_owner(const void *block);
 /* The i-th arena, or NULL; there are no gaps. */
 HIDDEN arena_t *domain_arena(unsigned i);
 
-/* To be called now and then by a thread that allocates: leaves a home whose mutex is often taken. */
+/* Of the calling thread since it last looked: blocks freed that are another arena's, and whose the last one was. */
+typedef struct {
+    uint32_t frees;
+    uint32_t index;    /* of the arena, as page-map entries have it */
+    uint32_t looks;    /* so many in a row found many such frees */
+    uint32_t patience; /* as many have to before the thread moves for it */
+} foreign_t;
+
+extern HIDDEN _Thread_local foreign_t domain_foreign;
+
+INLINE void domain_note_foreign(uint32_t index)
+{
+    domain_foreign.frees++;
+    domain_foreign.index = index;
+}
+
+/* To be called now and then by a thread that allocates: leaves a home whose mutex is often taken, or joins the threads
+ * whose blocks it frees. */
 HIDDEN void domain_look(void);
 
 /* Moves the calling thread to the arena where fewest threads are at home, one made for it if there may be one more;

@@ -63,9 +63,18 @@ void *malloc(size_t request)
     return hit_alloc(table_home(), class, request, malloc_empty, malloc_tick);
 }
 
-/* Inside; leaves. NULL, a block of another arena, or no block. */
+/* Inside; leaves. NULL, a block of another arena, one that no magazine holds, or no block. */
 static NOINLINE void free_other(void *block)
 {
+    uint32_t entry = pagemap_entry_marked(block);
+    cache_t *cache = record_lookup(entry >> 8);
+    if (LIKELY(cache != NULL)) {
+        if (cache != table_home()) {
+            domain_note_foreign(entry >> 8);
+        }
+        hit_free_any(cache, block, entry);
+        return;
+    }
     cache_leave(&thread_self);
     if (block == NULL) {
         return;

@@ -11,7 +11,7 @@
 /* Inside; leaves. The table has another arena's cache, or none: a thread may use more arenas than that has slots. */
 static NOINLINE void *alloc_beside(arena_t *arena, size_t size)
 {
-    cache_t *cache = record_lookup(arena);
+    cache_t *cache = arena == NULL ? NULL : record_lookup(arena->index);
     if (cache == NULL) {
         return cache_alloc_miss(arena, size);
     }
@@ -66,30 +66,15 @@ void cache_free_chunk(cache_t *cache, void *block)
     hit_free(cache, class, block);
 }
 
-/* Inside; leaves. */
-INLINE void free_into(cache_t *cache, arena_t *arena, void *block, uint32_t entry)
-{
-    uint64_t kind = entry ^ cache->tag;
-    if (UNLIKELY(kind > SLAB_CLASSES)) {
-        if (LIKELY(kind == KIND_CHUNKS)) {
-            cache_free_chunk(cache, block);
-            return;
-        }
-        cache_free_other(arena, block);
-        return;
-    }
-    hit_free(cache, kind, block);
-}
-
 /* As alloc_beside. Looks the entry up again: a third argument would cost every hit an instruction. */
 static NOINLINE void free_beside(arena_t *arena, void *block)
 {
-    cache_t *cache = record_lookup(arena);
+    cache_t *cache = arena == NULL ? NULL : record_lookup(arena->index);
     if (cache == NULL) {
         cache_free_other(arena, block);
         return;
     }
-    free_into(cache, arena, block, pagemap_entry_marked(block));
+    hit_free_any(cache, block, pagemap_entry_marked(block));
 }
 
 void arena_free(arena_t *arena, void *block)
@@ -101,5 +86,5 @@ void arena_free(arena_t *arena, void *block)
         free_beside(arena, block);
         return;
     }
-    free_into(cache, arena, block, entry);
+    hit_free_any(cache, block, entry);
 }

@@ -43,6 +43,21 @@ INLINE void hit_free(cache_t *cache, size_t class, void *block)
     cache_leave(&thread_self);
 }
 
+/* Of any block: `entry` is the page map's, the mark for names included. */
+INLINE void hit_free_any(cache_t *cache, void *block, uint32_t entry)
+{
+    uint64_t kind = entry ^ cache->tag;
+    if (UNLIKELY(kind > SLAB_CLASSES)) {
+        if (LIKELY(kind == KIND_CHUNKS)) {
+            cache_free_chunk(cache, block);
+            return;
+        }
+        cache_free_other(cache->arena, block);
+        return;
+    }
+    hit_free(cache, kind, block);
+}
+
 /*
  * Usable bytes of a block in use whose page-map entry, tag taken out, is `kind`; 0: it is not so easy, or no block.
  * Reads what is constant while the block is in use, so that the caller need not be inside.

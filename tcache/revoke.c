@@ -261,7 +261,7 @@ misuse_t cachehook_flow_back(arena_t *arena, size_t keep_bytes, void **culprit)
     if (depot != NULL && depot_held_bytes(depot) > keep_bytes) {
         wrong = drain_depot(arena, culprit);
     }
-    cache_t *cache = record_lookup(arena);
+    cache_t *cache = record_lookup(arena->index);
     if (cache != NULL) {
         lock_acquire(&cache->lock);
         misuse_t found = cache_held_bytes(cache) > keep_bytes ? cache_drain(cache, &block) : MISUSE_NONE;
@@ -274,7 +274,7 @@ misuse_t cachehook_flow_back(arena_t *arena, size_t keep_bytes, void **culprit)
 bool cachehook_has_magazine(const arena_t *arena, unsigned class)
 {
     cache_enter(&thread_self);
-    const cache_t *cache = record_lookup(arena);
+    const cache_t *cache = record_lookup(arena->index);
     bool has = cache != NULL &&
                (cache->top[class] != magazine_top_of_dummy() || cache_is_worth_a_magazine(cache, class));
     cache_leave(&thread_self);

@@ -151,13 +151,13 @@ INLINE cache_slot_t *record_slot(thread_record_t *record, size_t index)
 }
 
 /*
- * What table_lookup has no room for: the calling thread's cache of the arena, or NULL. Inside. As in the table, its
- * place there is the permission to use it.
+ * What table_lookup has no room for: the calling thread's cache of the arena with that index, or NULL. Inside. As in
+ * the table, its place there is the permission to use it.
  */
-INLINE cache_t *record_lookup(const arena_t *arena)
+INLINE cache_t *record_lookup(size_t index)
 {
     thread_record_t *record = thread_self.record;
-    const cache_slot_t *slot = record == NULL || arena == NULL ? NULL : record_slot(record, arena->index);
+    const cache_slot_t *slot = record == NULL ? NULL : record_slot(record, index);
     uintptr_t cache = slot == NULL ? 0 : atomic_load_explicit(slot, memory_order_relaxed);
     return (cache & CACHE_EVICTED) != 0 ? NULL : (cache_t *)cache;
 }

@@ -273,7 +273,7 @@ static cache_t *create_locked(thread_record_t *record, arena_t *arena)
 cache_t *thread_cache(arena_t *arena)
 {
     thread_t *self = &thread_self;
-    cache_t *cache = record_lookup(arena);
+    cache_t *cache = record_lookup(arena->index);
     if (cache != NULL) {
         return cache; /* its own, and the arena is in use: it cannot go away */
     }

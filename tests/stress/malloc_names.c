@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { THREADS = 8, ROUNDS = 3, SLOTS = 512, STEPS = 6000, ARENAS = 4 };
+enum { THREADS = 8, ROUNDS = 3, SLOTS = 512, STEPS = 6000, ARENAS = 4, SHARED = 16 * TICK_ALLOCATIONS };
 
 typedef struct {
     size_t bytes;
@@ -121,6 +121,43 @@ static void *disturb(void *stop)
     return NULL;
 }
 
+/* Away from home it frees what others allocated there, and so comes back. */
+static void *share(void *blocks)
+{
+    void **block = blocks;
+    arena_t *first = domain_arena(0);
+    int homecomings = 0; /* of at most 16 looks */
+    for (int i = 0; i < SHARED; i++) {
+        if (domain_home() == first) {
+            homecomings += i != 0;
+            domain_spread(false);
+            must(domain_home() != first, "elsewhere");
+        }
+        must((domain_owner(block[i]) == first), "a block of the first arena");
+        free(block[i]);
+        block[i] = malloc(64);
+    }
+    must(homecomings >= 2 && homecomings <= 4, "it comes home, each time later"); /* after 1, 2, 4, 8 looks */
+    return NULL;
+}
+
+static void check_sharing(void)
+{
+    static void *blocks[SHARED];
+    pthread_t thread;
+    while (domain_home() != domain_arena(0)) {
+        domain_spread(false);
+    }
+    for (int i = 0; i < SHARED; i++) {
+        blocks[i] = malloc(64);
+    }
+    must(pthread_create(&thread, NULL, share, blocks) == 0, "pthread_create");
+    pthread_join(thread, NULL);
+    for (int i = 0; i < SHARED; i++) {
+        free(blocks[i]);
+    }
+}
+
 int main(void)
 {
     pthread_t threads[THREADS], other;
@@ -139,6 +176,7 @@ int main(void)
     }
     atomic_store(&stop, 1);
     pthread_join(other, NULL);
+    check_sharing();
     for (int i = 0; i < SLOTS; i++) {
         free(atomic_load(&slots[i]));
     }

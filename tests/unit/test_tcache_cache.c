@@ -515,18 +515,19 @@ static void an_arena_beside_the_table_is_used_without_the_registry(void **state)
     }
     lock_acquire(&registry_lock); /* who comes to it now waits for ever */
     for (size_t i = 0; i < MANY; i++) {
-        cache_t *cache = record_lookup(arenas[i]);
+        cache_t *cache = record_lookup(arenas[i]->index);
         assert_ptr_equal(cache->arena, arenas[i]);
         arena_free(arenas[i], arena_alloc(arenas[i], 100));
     }
     lock_release(&registry_lock);
     for (size_t i = 0; i < MANY; i++) {
         stats_of(arenas[i]);
-        assert_null(record_lookup(arenas[i])); /* evicted */
+        assert_null(record_lookup(arenas[i]->index)); /* evicted */
         arena_free(arenas[i], arena_alloc(arenas[i], 100));
-        assert_non_null(record_lookup(arenas[i]));
+        assert_non_null(record_lookup(arenas[i]->index));
+        uint32_t index = arenas[i]->index;
         arena_destroy(arenas[i]);
-        assert_null(record_lookup(arenas[i]));
+        assert_null(record_lookup(index));
     }
 }
 
