@@ -98,8 +98,8 @@ enum {
 
 #define GRANULE ((size_t)1 << GRANULE_LOG2)
 #define MAGAZINE_HELD_BYTES (64 * KIB)  /* blocks of one class in one magazine, at most */
-#define STACK_HELD_BYTES (256 * KIB)    /* full magazines of one class that a thread keeps */
-#define CACHE_HELD_BYTES (1 * MIB)      /* full magazines of all classes that a thread keeps */
+#define CACHE_HELD_BYTES (1 * MIB)      /* full magazines that a thread keeps, and a quarter of one class; */
+#define CACHE_MOST_BYTES (4 * MIB)      /* rises up to this while it takes others from the depot */
 #define DEPOT_CLASS_BYTES (4 * MIB)     /* full magazines of one class in a depot */
 #define DEPOT_HELD_BYTES (16 * MIB)     /* and of all classes */
 #define CLEAN_TAKEN_BYTES (4 * GRANULE) /* clean granules taken before as many dirty ones are purged */

@@ -12,8 +12,8 @@
 static bool keeps_full(const cache_t *cache, unsigned class)
 {
     size_t bytes = magazine_bytes(class);
-    return (cache->full_count[class] + 1) * bytes <= STACK_HELD_BYTES &&
-           cache->full_bytes + bytes <= CACHE_HELD_BYTES;
+    return (cache->full_count[class] + 1) * bytes <= cache->full_most / 4 &&
+           cache->full_bytes + bytes <= cache->full_most;
 }
 
 /* The loaded, full magazine goes to its own stack, and `fresh` takes its place. */

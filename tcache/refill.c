@@ -86,6 +86,7 @@ static bool load_full(cache_t *cache, unsigned class)
     magazine_t *magazine = may_take ? depot_take(depot, class) : NULL;
     if (magazine != NULL) {
         cache_load(cache, class, magazine);
+        cache->full_most = min_size(cache->full_most + magazine_bytes(class), CACHE_MOST_BYTES);
     }
     return magazine != NULL;
 }

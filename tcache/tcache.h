@@ -50,6 +50,7 @@ typedef struct cache {
     magazine_t *full[CLASSES + 1]; /* chain of full magazines behind the loaded one */
     uint16_t full_count[CLASSES + 1];
     size_t full_bytes;                /* of all classes */
+    size_t full_most;                 /* which these may be; a class's a quarter */
     uint8_t fill[CLASSES + 1];        /* blocks that the next refill asks for */
     uint16_t full_least[CLASSES + 1]; /* of full_count, since the last decay */
     uint8_t held[CLASSES + 1];        /* blocks in the loaded magazine at the last decay */

@@ -81,6 +81,7 @@ static void decay(cache_t *cache, unsigned allocating)
             decay_class(cache, class, class == allocating);
         }
     }
+    cache->full_most = max_size(cache->full_bytes, CACHE_HELD_BYTES);
     cache_free_spares(cache, SPARES_IDLE);
 }
 

@@ -340,11 +340,12 @@ static void check_bounds(const cache_t *cache)
              magazine = magazine_next(magazine))
             count++;
         assert_int_equal(count, cache->full_count[class]);
-        assert_true(count * magazine_bytes(class) <= STACK_HELD_BYTES);
+        assert_true(count * magazine_bytes(class) <= CACHE_MOST_BYTES / 4);
         bytes += count * magazine_bytes(class);
     }
     assert_int_equal(bytes, cache->full_bytes);
-    assert_true(bytes <= CACHE_HELD_BYTES);
+    assert_true(bytes <= cache->full_most);
+    assert_in_range(cache->full_most, CACHE_HELD_BYTES, CACHE_MOST_BYTES);
 }
 
 static void a_cache_is_bounded_in_bytes(void **state)
@@ -365,8 +366,32 @@ static void a_cache_is_bounded_in_bytes(void **state)
     assert_int_equal(stats.live_blocks, 0);
     size_t depot_bytes = depot_held_bytes(depot_of(arena));
     assert_true(depot_bytes != 0 && depot_bytes <= DEPOT_HELD_BYTES + MAGAZINE_HELD_BYTES);
-    assert_true(stats.cached_bytes <= CACHE_HELD_BYTES + 8 * MAGAZINE_HELD_BYTES + depot_bytes);
+    assert_true(stats.cached_bytes <= CACHE_MOST_BYTES + 8 * MAGAZINE_HELD_BYTES + depot_bytes);
     assert_true(stats.cached_bytes >= CACHE_HELD_BYTES / 4); /* it does keep something */
+}
+
+static void a_cache_keeps_more_once_it_takes_back_what_it_gave(void **state)
+{
+    enum { BLOCKS = 2000 };
+    static void *blocks[BLOCKS];
+
+    (void)state;
+    earn(4096);
+    for (int round = 0; round < 3; round++) {
+        must(arena_alloc_batch(arena, 4096, BLOCKS, blocks) == BLOCKS);
+        arena_free_batch(arena, blocks, BLOCKS);
+        check_bounds(own_cache());
+    }
+    cache_t *cache = own_cache();
+    assert_int_equal(cache->full_most, CACHE_MOST_BYTES);
+    assert_true(cache->full_bytes >= CACHE_MOST_BYTES / 4 - MAGAZINE_HELD_BYTES);
+    for (int round = 0; round < 4; round++) { /* and less again when it stands still */
+        must(usleep((PURGE_DELAY_MS + 10) * 1000) == 0);
+        for (int i = 0; i < TICK_ALLOCATIONS; i++)
+            arena_free(arena, arena_alloc(arena, 64));
+    }
+    assert_int_equal(cache->full_most, CACHE_HELD_BYTES);
+    assert_true(cache->full_bytes < CACHE_HELD_BYTES / 4);
 }
 
 static void *free_and_alloc_again(void *unused)
@@ -651,7 +676,7 @@ static void *free_passed_and_sleep(void *barrier)
 
 static void a_depot_is_made_when_a_thread_has_more_than_it_keeps(void **state)
 {
-    const size_t kept = STACK_HELD_BYTES / 64;
+    const size_t kept = (CACHE_HELD_BYTES / 4) / 64;
 
     (void)state;
     must(PASSED > 2 * kept && arena_alloc_batch(arena, 64, PASSED, passed) == PASSED);
@@ -732,6 +757,7 @@ int main(void)
         in_arena(the_last_one_freed_is_the_next_given_out),
         in_arena(a_refill_gives_ascending_addresses),
         in_arena(a_cache_is_bounded_in_bytes),
+        in_arena(a_cache_keeps_more_once_it_takes_back_what_it_gave),
         in_arena(what_a_cache_holds_is_used_before_the_arena_is_asked),
         in_arena(statistics_take_the_cache_out_of_the_table_and_use_puts_it_back),
         in_arena(no_arena_has_the_slot_of_null),
