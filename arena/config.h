@@ -111,9 +111,10 @@ enum {
 #define REGION_MAX_BYTES (64 * MIB) /* regions grow up to this; larger ones only on demand */
 #define LARGE_MIN_BYTES \
     (256 * KIB) /* the threshold of large blocks begins here; from here on zero pages pay */
-#define LARGE_MAX_BYTES (32 * MIB)      /* and rises to this */
-#define PARK_MAX_BYTES (64 * MIB)       /* what a freed large block may leave mapped for the next */
-#define DIRTY_MIN_BYTES (16 * MIB)      /* free resident bytes an arena may keep, or 1/16 of its peak */
+#define LARGE_MAX_BYTES (32 * MIB) /* and rises to this */
+#define PARK_MAX_BYTES (64 * MIB)  /* what a freed large block may leave mapped for the next */
+#define DIRTY_MIN_BYTES (16 * MIB) /* free resident bytes an arena may keep, or 1/16 of its peak */
+#define RETAKEN_BYTES (8 * MIB)    /* what may be given back and taken again in a while, before more stays */
 #define TICK_RETAIN_BYTES (4 * GRANULE) /* and what a tick lets stay of them at least, or nothing */
 #define STOCK_MAX_BYTES (16 * MIB)      /* warm regions that the process keeps for new arenas */
 #define BUFFER_MIN_BYTES ((size_t)2048)

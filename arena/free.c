@@ -10,6 +10,7 @@
 #include "os.h"
 #include "park.h"
 #include "region.h"
+#include "run.h"
 #include "slab.h"
 #include "stock.h"
 #include "survey.h"
@@ -87,21 +88,20 @@ static misuse_t put_locked(arena_t *arena, void *block)
 }
 
 /*
- * What is to stay because purging it would be in vain: who has purged more than is in use, and not by the clock, gives back
- * what it takes again, and each page so costs a fault. Up to half of what is in use.
+ * What is to stay because purging it would be in vain: an arena that takes much again that it gave back pays a fault for
+ * each page. A little of that is the price of being lean; beyond, more and more stays, up to as much as was in use lately.
  */
-static size_t thrashed(const arena_t *arena)
+static size_t in_demand(const granules_t *granules)
 {
-    size_t in_use = arena->totals.mapped_bytes - arena->totals.free_run_bytes;
-    size_t lately = arena->granules == NULL ? 0 : arena->granules->purged_lately;
-    return lately <= in_use ? 0 : min_size((lately - in_use) / 2, in_use / 2);
+    size_t retaken = granules == NULL ? 0 : granules->retaken_bytes;
+    return retaken <= RETAKEN_BYTES ? 0 : min_size(8 * (retaken - RETAKEN_BYTES), granules->most_in_use);
 }
 
 /* What may lie idle without end. */
 static size_t dirty_allowed(const arena_t *arena)
 {
     size_t share = max_size(DIRTY_MIN_BYTES, arena->totals.peak_mapped_bytes / 16);
-    share = max_size(share, thrashed(arena));
+    share = max_size(share, in_demand(arena->granules));
     return max_size(share, arena->large_threshold > LARGE_MIN_BYTES ? 2 * arena->large_threshold : 0);
 }
 
@@ -142,7 +142,7 @@ static size_t target_for_taken(arena_t *arena)
     if (dirty == 0 || arena->purge_failed || arena->trim_threshold_bytes != 0) {
         return dirty_target(arena);
     }
-    size_t target = max_size(dirty - min_size(taken, dirty), thrashed(arena));
+    size_t target = max_size(dirty - min_size(taken, dirty), in_demand(arena->granules));
     return target >= dirty ? dirty_target(arena) : min_size(target, dirty_allowed(arena));
 }
 
@@ -151,10 +151,7 @@ void alloc_unlock(arena_t *arena)
     size_t target = UNLIKELY(took_much(arena)) ? target_for_taken(arena) : dirty_target(arena);
     lock_release(&arena->lock);
     if (UNLIKELY(target != SIZE_MAX)) {
-        size_t purged = region_purge(arena, target);
-        lock_acquire(&arena->lock);
-        arena->granules->purged_lately += purged;
-        lock_release(&arena->lock);
+        region_purge(arena, target);
     }
 }
 
@@ -258,14 +255,17 @@ size_t alloc_usable(arena_t *arena, const void *block)
 }
 
 /*
- * What a tick lets stay of the dirty bytes of free runs: a quarter, so that they are gone in a second or so; but no
- * more than is in use beside them, because who freed nearly all will hardly want it back at once.
+ * What a tick lets stay of the dirty bytes of free runs: a quarter of those that nobody wanted since the last, so that
+ * they are gone in a second or so; but no more than is in use beside them, because who freed nearly all will hardly want it
+ * back at once.
  */
-static size_t tick_target(const totals_t *totals)
+static size_t tick_target(arena_t *arena)
 {
-    size_t in_use = totals->mapped_bytes - totals->free_run_bytes;
-    size_t quarter = totals->dirty_bytes / 4;
-    return quarter < TICK_RETAIN_BYTES ? 0 : min_size(quarter, max_size(in_use, TICK_RETAIN_BYTES));
+    size_t in_use = run_in_use_locked(arena);
+    size_t dirty = arena->totals.dirty_bytes, idle = arena->granules->idle_bytes;
+    size_t quarter = idle / 4 < TICK_RETAIN_BYTES ? 0 : idle / 4;
+    arena->granules->idle_bytes = dirty;
+    return min_size(dirty - idle + quarter, max_size(in_use, TICK_RETAIN_BYTES));
 }
 
 void alloc_tick(arena_t *arena)
@@ -278,15 +278,19 @@ void alloc_tick(arena_t *arena)
     lock_acquire(&arena->lock);
     bool due = now - arena->dirty_since_ms >= arena->purge_delay_ms;
     arena->dirty_since_ms = due ? now : arena->dirty_since_ms;
-    if (due && arena->sliced) {
-        arena->granules->purged_lately /= 2;
-    }
     if (due && arena->totals.wide_chunk_bytes != 0) {
         carve_release_locked(arena);
     }
     bool parked = due && parked_bytes(arena) != 0;
     bool purge = due && arena->totals.dirty_bytes != 0 && !arena->purge_failed;
-    size_t target = tick_target(&arena->totals);
+    size_t target = SIZE_MAX;
+    if (due && arena->sliced) {
+        granules_t *granules = arena->granules;
+        granules->retaken_bytes /= 2;
+        size_t in_use = run_in_use_locked(arena);
+        granules->most_in_use = in_use + (max_size(granules->most_in_use, in_use) - in_use) / 2;
+        target = tick_target(arena);
+    }
     lock_release(&arena->lock);
     if (parked) {
         park_drop_old(arena, now - min_size(now, arena->purge_delay_ms));

@@ -79,7 +79,11 @@ typedef struct {
     slab_class_t slab_class[SLAB_CLASSES + 1];
     size_t clean_taken_bytes; /* out of clean runs while there were dirty ones, since the last purge */
     size_t large_taken_bytes; /* for large blocks, since the last look at what lies idle */
-    size_t purged_lately;     /* bytes that allocations and frees purged; halved by ticks */
+    size_t fresh_bytes;       /* of clean granules that never were resident */
+    size_t cut_bytes;         /* cut off regions, and not yet back by their growth */
+    size_t retaken_bytes;     /* clean granules taken that once were resident; halved by ticks */
+    size_t most_in_use;       /* bytes of regions, lately: ticks halve what is above the present */
+    size_t idle_bytes;        /* least that totals.dirty_bytes was since the last tick that looked */
     park_t park;
 } granules_t;
 

@@ -83,6 +83,14 @@ void region_free(arena_t *arena, region_t *region)
     }
 }
 
+/* Growth that gives back what was cut off is nothing new. */
+static void count_fresh(granules_t *granules, size_t bytes)
+{
+    size_t back = min_size(granules->cut_bytes, bytes);
+    granules->cut_bytes -= back;
+    granules->fresh_bytes += bytes - back;
+}
+
 /* Makes a span part of the arena. False: no memory for its description, the span is the caller's. */
 static bool adopt_span(arena_t *arena, const span_t *span)
 {
@@ -112,6 +120,7 @@ static bool adopt_span(arena_t *arena, const span_t *span)
         atomic_store_explicit(&arena->grown, true, memory_order_relaxed);
     }
     if (span->in_map) {
+        count_fresh(arena->granules, span->kind != KIND_FREE_DIRTY ? span->bytes : 0);
         run_put_locked(arena, granule_of(span->start), (uint32_t)(span->bytes >> GRANULE_LOG2), region->id,
                        span->kind);
     } else {

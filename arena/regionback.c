@@ -68,8 +68,11 @@ static bool cut(arena_t *arena, region_t *region, char *start, size_t bytes)
     lock_acquire(&arena->lock);
     arena->totals.kernel_calls++;
     if (gone) {
+        size_t fresh = min_size(arena->granules->fresh_bytes, bytes);
         arena->totals.mapped_bytes -= bytes;
         arena->totals.purged_bytes += bytes;
+        arena->granules->fresh_bytes -= fresh;
+        arena->granules->cut_bytes += bytes - fresh;
     } else {
         if (whole) {
             region->start = start;
@@ -134,10 +137,12 @@ static granule_t take_batch(arena_t *arena, batch_t batch, uint32_t *count, bool
     if (rest != 0) {
         run_restore_locked(arena, first + taken, rest, region);
     }
+    size_t gone = 0;
     for (uint32_t i = 0; i < taken; i++) {
         dirty[i] = run_kind(arena, first + i) == KIND_FREE_DIRTY;
-        arena->totals.dirty_bytes -= dirty[i] ? GRANULE : 0;
+        gone += dirty[i] ? GRANULE : 0;
     }
+    run_count_dirty_locked(arena, gone);
     pagemap_set(first, taken, arena->tag | KIND_BUSY);
     run_set_tags(first, taken, region & ~RUN_DIRTY);
     *count = taken;

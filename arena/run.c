@@ -117,19 +117,36 @@ granule_t run_put_locked(arena_t *arena, granule_t first, uint32_t length, uint3
     return first;
 }
 
+void run_count_dirty_locked(arena_t *arena, size_t gone)
+{
+    arena->totals.dirty_bytes -= gone;
+    arena->granules->idle_bytes = min_size(arena->granules->idle_bytes, arena->totals.dirty_bytes);
+}
+
+static void count_clean(granules_t *granules, size_t bytes)
+{
+    size_t fresh = min_size(granules->fresh_bytes, bytes);
+    granules->fresh_bytes -= fresh;
+    granules->retaken_bytes += bytes - fresh;
+    granules->clean_taken_bytes += bytes;
+}
+
 /* Marks granules that leave the free runs. True: all read as zero. */
 static bool mark_taken(arena_t *arena, granule_t first, uint32_t length, uint32_t kind)
 {
     bool zero = true;
+    size_t dirty = 0;
     for (uint32_t i = 0; i < length; i++) {
         uint32_t was = run_kind(arena, first + i);
         zero &= was == KIND_FREE_ZERO;
-        arena->totals.dirty_bytes -= was == KIND_FREE_DIRTY ? GRANULE : 0;
-        arena->granules->clean_taken_bytes += was == KIND_FREE_DIRTY ? 0 : GRANULE;
+        dirty += was == KIND_FREE_DIRTY ? GRANULE : 0;
     }
+    run_count_dirty_locked(arena, dirty);
+    count_clean(arena->granules, ((size_t)length << GRANULE_LOG2) - dirty);
     if (arena->totals.dirty_bytes < CLEAN_TAKEN_BYTES) {
         arena->granules->clean_taken_bytes = 0;
     }
+    arena->granules->most_in_use = max_size(arena->granules->most_in_use, run_in_use_locked(arena));
     pagemap_set(first, length, arena->tag | kind);
     return zero;
 }

@@ -33,6 +33,15 @@ HIDDEN granule_t run_find_locked(arena_t *arena, uint32_t length);
 /* Takes a whole free run, whose first granule is `first`, out of its bin; entries stay as they are. */
 HIDDEN uint32_t run_remove_locked(arena_t *arena, granule_t first);
 
+/* Bytes mapped that are not in free runs. */
+INLINE size_t run_in_use_locked(const arena_t *arena)
+{
+    return arena->totals.mapped_bytes - arena->totals.free_run_bytes;
+}
+
+/* So many dirty bytes left the free runs, or were purged. */
+HIDDEN void run_count_dirty_locked(arena_t *arena, size_t gone);
+
 /* First granule of the longest bin's dirty run (any clean run with `clean`), or 0. */
 HIDDEN granule_t run_find_long_locked(const arena_t *arena, bool clean);
 
