@@ -88,19 +88,32 @@ void alloc_adopt_raw(arena_t *arena)
     lock_release(&arena->lock);
 }
 
-static void flow_back(arena_t *arena)
+static void flow_back_from(arena_t *arena, size_t least_bytes, size_t keep_bytes)
 {
     void *culprit = NULL;
+    misuse_t wrong = cachehook_flow_back(arena, least_bytes, keep_bytes, &culprit);
+    if (UNLIKELY(wrong != MISUSE_NONE)) {
+        misuse(wrong, arena, culprit);
+    }
+}
+
+/*
+ * Before the arena grows, what is cached makes room: larger blocks each time, because one of them may be the room that
+ * is missing. Small ones seldom are, and the next refill takes them again: they go only if the arena has grown since
+ * they last did, or if they are much.
+ */
+static void flow_back(arena_t *arena)
+{
     if (!atomic_load_explicit(&arena->grown, memory_order_relaxed)) {
         return; /* its first region: nothing can be cached yet */
     }
     lock_acquire(&arena->lock);
-    size_t keep_bytes = arena->totals.mapped_bytes / 32;
+    size_t mapped = arena->totals.mapped_bytes;
+    bool grew = mapped != arena->flowed_at_bytes;
+    arena->flowed_at_bytes = mapped;
     lock_release(&arena->lock);
-    misuse_t wrong = cachehook_flow_back(arena, keep_bytes, &culprit);
-    if (UNLIKELY(wrong != MISUSE_NONE)) {
-        misuse(wrong, arena, culprit);
-    }
+    flow_back_from(arena, FLOW_LEAST_BYTES, mapped / 32);
+    flow_back_from(arena, 0, grew ? mapped / 32 : max_size(mapped / 32, FLOW_MUCH_BYTES));
 }
 
 /* Looks again with `grow` held, because another thread may have grown meanwhile; then grows. */

@@ -35,6 +35,23 @@ HIDDEN void alloc_public_free(arena_t *arena, void *block);
  * is to be called when no lock is held. */
 HIDDEN size_t alloc_fill(arena_t *arena, unsigned class, void **out, size_t count, bool *settle);
 
+/* Whether a class above SLAB_MAX is worth a magazine: a few large blocks more or less in one are much memory, and few
+ * programs use many of them. So it has to be freed EARN_FREES times first, by any thread: one that allocates for another
+ * to free earns as much. Any thread, no lock. */
+INLINE bool alloc_has_earned(const arena_t *arena, unsigned class)
+{
+    return arena->granules != NULL &&
+           atomic_load_explicit(&arena->granules->earned[class], memory_order_relaxed) >= EARN_FREES;
+}
+
+/* Where a class stood still it has to be earned anew. */
+INLINE void alloc_forget_earned(arena_t *arena, unsigned class)
+{
+    if (arena->granules != NULL) {
+        atomic_store_explicit(&arena->granules->earned[class], 0, memory_order_relaxed);
+    }
+}
+
 /* A chunk of no class and of just `request` bytes, above SLAB_MAX, without growing the arena; NULL: no room. Not
  * counted as an allocation. */
 HIDDEN void *alloc_exact(arena_t *arena, size_t request, bool *settle);

@@ -43,8 +43,8 @@ HIDDEN bool cachehook_has_magazine(const arena_t *arena, unsigned class);
 HIDDEN misuse_t cachehook_reclaim(arena_t *arena, bool all, void **culprit);
 
 /* The arena would have to grow: if its depot, or the caller's cache, holds more than `keep_bytes`, that goes home
- * first, so that what is cached hardly adds to the peak. No lock held. */
-HIDDEN misuse_t cachehook_flow_back(arena_t *arena, size_t keep_bytes, void **culprit);
+ * first, so that what is cached hardly adds to the peak; but only blocks above `least_bytes`. No lock held. */
+HIDDEN misuse_t cachehook_flow_back(arena_t *arena, size_t least_bytes, size_t keep_bytes, void **culprit);
 
 /* The arena is emptied: all its caches are forgotten, blocks and all; `keep_own`: the caller's stays. Caller holds
  * the registry lock. */

@@ -97,11 +97,13 @@ enum {
 };
 
 #define GRANULE ((size_t)1 << GRANULE_LOG2)
-#define MAGAZINE_HELD_BYTES (64 * KIB)  /* blocks of one class in one magazine, at most */
-#define CACHE_HELD_BYTES (1 * MIB)      /* full magazines that a thread keeps, and a quarter of one class; */
-#define CACHE_MOST_BYTES (4 * MIB)      /* rises up to this while it takes others from the depot */
-#define DEPOT_CLASS_BYTES (4 * MIB)     /* full magazines of one class in a depot */
-#define DEPOT_HELD_BYTES (16 * MIB)     /* and of all classes */
+#define MAGAZINE_HELD_BYTES (64 * KIB) /* blocks of one class in one magazine, at most */
+#define CACHE_HELD_BYTES (1 * MIB)     /* full magazines that a thread keeps, and a quarter of one class; */
+#define CACHE_MOST_BYTES (4 * MIB)     /* rises up to this while it takes others from the depot */
+#define DEPOT_CLASS_BYTES (4 * MIB)    /* full magazines of one class in a depot */
+#define DEPOT_HELD_BYTES (16 * MIB)    /* and of all classes */
+#define FLOW_LEAST_BYTES (8 * KIB)     /* cached blocks above go home whenever the arena would have to grow */
+#define FLOW_MUCH_BYTES (2 * MIB) /* and smaller ones if they are more than that, and than 1/32 of it all */
 #define CLEAN_TAKEN_BYTES (4 * GRANULE) /* clean granules taken before as many dirty ones are purged */
 #define RETAIN_BYTES (4 * MIB)          /* free chunks that keep the granules they cover */
 #define PIECE_FIRST_BYTES (16 * KIB)    /* what a thread carves from in a young arena: first, and later */

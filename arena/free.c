@@ -61,7 +61,20 @@ static uint32_t entry_locked(const arena_t *arena, const void *block)
     return foreign && region_by_bounds_locked(arena, block) != NULL ? 0 : entry;
 }
 
-static misuse_t put_locked(arena_t *arena, void *block)
+/* Of a chunk that no magazine took. The class is that which would have served it; a request of a class's very size
+ * has at most 15 bytes more. */
+static void count_earned_locked(arena_t *arena, size_t usable)
+{
+    size_t least = align_down(usable, 16);
+    if (arena->granules != NULL && least >= SLAB_MAX && least <= CLASS_MAX) {
+        _Atomic(uint8_t) *earned = &arena->granules->earned[sizeclass_of(max_size(least, SLAB_MAX + 1))];
+        uint8_t before = atomic_load_explicit(earned, memory_order_relaxed);
+        atomic_store_explicit(earned, (uint8_t)min_size(before + 1u, EARN_FREES), memory_order_relaxed);
+    }
+}
+
+/* *usable, if the block was a chunk: what it had. */
+static misuse_t put_locked(arena_t *arena, void *block, size_t *usable)
 {
     uint32_t entry = entry_locked(arena, block);
     uint32_t kind = entry ^ arena->tag;
@@ -80,9 +93,11 @@ static misuse_t put_locked(arena_t *arena, void *block)
         return wrong;
     }
     unsigned class = chunk_class(chunk_of(block));
+    size_t had = carve_usable(block, chunk_header(chunk_of(block)));
     wrong = carve_put_locked(arena, chunk_of(block));
     if (wrong == MISUSE_NONE) {
         alloc_count_chunk_locked(arena, class, -1);
+        *usable = had;
     }
     return wrong;
 }
@@ -176,8 +191,10 @@ void alloc_free(arena_t *arena, void *block)
     if (pagemap_entry(block) == (arena->tag | KIND_LARGE)) {
         wrong = large_free(arena, block);
     } else {
+        size_t usable = 0;
         lock_acquire(&arena->lock);
-        wrong = put_locked(arena, block);
+        wrong = put_locked(arena, block, &usable);
+        count_earned_locked(arena, usable);
         alloc_unlock(arena);
     }
     if (UNLIKELY(wrong != MISUSE_NONE)) {
@@ -188,11 +205,12 @@ void alloc_free(arena_t *arena, void *block)
 misuse_t alloc_drain(arena_t *arena, void **blocks, size_t count, void **culprit)
 {
     misuse_t wrong = MISUSE_NONE;
+    size_t usable;
     lock_acquire(&arena->lock);
     for (size_t i = 0; i < count; i++) {
         uint32_t kind = pagemap_entry_marked(blocks[i]) ^ arena->tag; /* most are in slabs */
         misuse_t one =
-            kind <= SLAB_CLASSES ? slab_put_locked(arena, blocks[i]) : put_locked(arena, blocks[i]);
+            kind <= SLAB_CLASSES ? slab_put_locked(arena, blocks[i]) : put_locked(arena, blocks[i], &usable);
         if (UNLIKELY(one != MISUSE_NONE && wrong == MISUSE_NONE)) {
             wrong = one;
             *culprit = blocks[i];

@@ -77,6 +77,8 @@ typedef struct {
     run_bins_t dirty_runs; /* free runs with a resident granule */
     run_bins_t clean_runs; /* free runs without one */
     slab_class_t slab_class[SLAB_CLASSES + 1];
+    /* classes above SLAB_MAX: frees that no magazine took, up to EARN_FREES; relaxed, a hint. See alloc_count_earned */
+    _Atomic(uint8_t) earned[CLASSES + 1];
     size_t clean_taken_bytes; /* out of clean runs while there were dirty ones, since the last purge */
     size_t large_taken_bytes; /* for large blocks, since the last look at what lies idle */
     size_t fresh_bytes;       /* of clean granules that never were resident */
@@ -154,9 +156,10 @@ struct arena {
     region_t *regions;
     region_t first_region; /* most arenas have one only: its descriptor; start NULL while unused */
     struct large *larges;
-    struct chunk *rover;  /* next fit: behind the last chunk given out */
-    granule_t chunk_edge; /* the granule behind the newest chunk run, where it prefers to grow */
-    bool purge_failed;    /* the kernel refused; not tried again by itself */
+    struct chunk *rover;    /* next fit: behind the last chunk given out */
+    granule_t chunk_edge;   /* the granule behind the newest chunk run, where it prefers to grow */
+    size_t flowed_at_bytes; /* mapped when what is cached last made room for growth */
+    bool purge_failed;      /* the kernel refused; not tried again by itself */
     size_t large_threshold;
     uint64_t failed_at_ms;   /* when an allocation last failed */
     struct chunk *deferred;  /* freed beside an open piece, to be merged later */

@@ -67,9 +67,10 @@ misuse_t cachehook_reclaim(arena_t *arena, bool all, void **culprit)
     return MISUSE_NONE;
 }
 
-misuse_t cachehook_flow_back(arena_t *arena, size_t keep_bytes, void **culprit)
+misuse_t cachehook_flow_back(arena_t *arena, size_t least_bytes, size_t keep_bytes, void **culprit)
 {
     (void)arena;
+    (void)least_bytes;
     (void)keep_bytes;
     (void)culprit;
     return MISUSE_NONE;

@@ -15,7 +15,6 @@ void cache_init(cache_t *cache, arena_t *arena)
     cache->tag = arena->tag;
     cache->counted_from += cache_allocations(cache); /* ticks go on: arenas may be shorter than one */
     memset(cache->fill, 0, sizeof cache->fill);
-    memset(cache->earned, 0, sizeof cache->earned);
     cache->graduated = 0;
     cache->full_most = CACHE_HELD_BYTES;
     cache->next_piece_bytes = PIECE_FIRST_BYTES;
@@ -28,6 +27,15 @@ void cache_free_spares(cache_t *cache, unsigned keep)
     while (cache->spare_count > keep) {
         meta_free(cache_take_spare(cache));
     }
+}
+
+void cache_unload(cache_t *cache, unsigned class)
+{
+    if (cache->top[class] != magazine_top_of_dummy()) {
+        cache_put_spare(cache, magazine_of(cache->top[class]));
+        cache_set_top(cache, class, magazine_top_of_dummy());
+    }
+    cache->used[class / 64] &= ~((uint64_t)1 << (class % 64));
 }
 
 void cache_begin_slow(cache_t *cache)
@@ -75,18 +83,19 @@ void cache_end_slow(cache_t *cache, bool settle)
     }
 }
 
-misuse_t cache_drain(cache_t *cache, void **culprit)
+misuse_t cache_drain(cache_t *cache, unsigned least, void **culprit)
 {
     for (unsigned word = 0; word < 2; word++) {
         for (uint64_t bits = cache->used[word]; bits != 0; bits &= bits - 1) {
             unsigned class = word * 64 + lowest_bit(bits);
+            if (class < least) {
+                continue;
+            }
             do {
                 cache_empty_loaded(cache, class);
             } while (cache_load_own(cache, class));
-            cache_put_spare(cache, magazine_of(cache->top[class]));
-            cache_set_top(cache, class, magazine_top_of_dummy());
+            cache_unload(cache, class);
         }
-        cache->used[word] = 0;
     }
     misuse_t wrong = cache->wrong;
     cache->wrong = MISUSE_NONE;
@@ -112,13 +121,13 @@ void cache_discard(cache_t *cache)
     cache->piece_bytes = 0;
 }
 
-size_t cache_held_bytes(const cache_t *cache)
+size_t cache_held_bytes(const cache_t *cache, unsigned least)
 {
-    size_t bytes = cache->full_bytes;
-    for (unsigned class = 1; class <= CLASSES; class ++) {
+    size_t bytes = 0;
+    for (unsigned class = least; class <= CLASSES; class ++) {
         size_t count;
         magazine_blocks(cache->top[class], class, &count);
-        bytes += count * sizeclass_bytes[class];
+        bytes += count * sizeclass_bytes[class] + cache->full_count[class] * magazine_bytes(class);
     }
     return bytes;
 }

@@ -6,6 +6,7 @@
 #ifndef ARENA_CACHE_H
 #define ARENA_CACHE_H
 
+#include "../arena/alloc.h"
 #include "../arena/cachehook.h"
 #include "../arena/meta.h"
 #include "tcache.h"
@@ -73,14 +74,14 @@ INLINE void cache_count_allocation(cache_t *cache)
     }
 }
 
-/*
- * A class above SLAB_MAX has to earn its magazine: a few large blocks more or less in one are much memory, and few
- * programs use many of them. Until then its requests get chunks of just their size.
- */
+/* Until then requests of the class get chunks of just their size. */
 INLINE bool cache_is_worth_a_magazine(const cache_t *cache, unsigned class)
 {
-    return class <= SLAB_CLASSES || cache->earned[class] >= EARN_FREES;
+    return class <= SLAB_CLASSES || alloc_has_earned(cache->arena, class);
 }
+
+/* Takes the loaded magazine, an empty one, away. */
+HIDDEN void cache_unload(cache_t *cache, unsigned class);
 
 /* The owner's slow paths: out of busy, into the mutex, which a revoker may hold for a while. */
 HIDDEN void cache_begin_slow(cache_t *cache);

@@ -56,7 +56,7 @@ void cache_free_chunk(cache_t *cache, void *block)
     uint64_t header = chunk_header(chunk_of(block));
     unsigned class = chunk_class_of(block, header);
     if (UNLIKELY(!chunk_is_classed(class) || !chunk_size_fits_class(header, class))) {
-        cache_free_unclassed(cache, block);
+        cache_free_other(cache->arena, block);
         return;
     }
     if (UNLIKELY(class <= SLAB_CLASSES && (cache->graduated >> class & 1) != 0)) {

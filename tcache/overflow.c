@@ -47,7 +47,6 @@ static depot_t *depot_for(arena_t *arena)
 static bool make_room(cache_t *cache, unsigned class)
 {
     if (!cache_is_worth_a_magazine(cache, class) && cache->top[class] == magazine_top_of_dummy()) {
-        cache->earned[class]++;
         return false;
     }
     magazine_t *fresh = cache_take_spare(cache);
@@ -136,23 +135,6 @@ static unsigned cacheable_class(arena_t *arena, const void *block)
     lock_release(&arena->lock);
     unsigned class = kind <= SLAB_CLASSES || wrong != MISUSE_NONE ? kind : chunk_class(chunk_of(block));
     return wrong == MISUSE_NONE && class <= CLASSES ? class : 0;
-}
-
-/*
- * A chunk of no class, or no chunk at all. Inside. Its free counts towards a magazine for the class that then
- * would have served it; a request of a class's very size has at most 15 bytes more.
- */
-void cache_free_unclassed(cache_t *cache, void *block)
-{
-    uint64_t header = chunk_header(chunk_of(block));
-    if (chunk_is_plain(chunk_class_of(block, header))) {
-        size_t least = align_down(carve_usable(block, header), 16);
-        if (least >= SLAB_MAX && least <= CLASS_MAX) {
-            uint8_t *earned = &cache->earned[sizeclass_of(max_size(least, SLAB_MAX + 1))];
-            *earned = (uint8_t)min_size(*earned + 1u, EARN_FREES);
-        }
-    }
-    cache_free_other(cache->arena, block);
 }
 
 /* Everything that the fast path does not: no cache yet, no class, a large block, a mistake. */

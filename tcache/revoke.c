@@ -186,11 +186,11 @@ static void note_misuse(misuse_t *wrong, void **culprit, misuse_t found, void *b
 }
 
 /* A full magazine's blocks go home; the magazine too. */
-static misuse_t drain_depot(arena_t *arena, void **culprit)
+static misuse_t drain_depot(arena_t *arena, unsigned least, void **culprit)
 {
     misuse_t wrong = MISUSE_NONE;
     depot_t *depot = depot_of(arena);
-    for (unsigned class = 1; depot != NULL && class <= CLASSES; class ++) {
+    for (unsigned class = least; depot != NULL && class <= CLASSES; class ++) {
         magazine_t *magazine;
         while ((magazine = depot_take(depot, class)) != NULL) {
             size_t count;
@@ -209,10 +209,10 @@ misuse_t cachehook_drain_stopped(arena_t *arena, void **culprit)
     void *block = NULL;
     for (cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
         if (cache->stopped) {
-            note_misuse(&wrong, culprit, cache_drain(cache, &block), block);
+            note_misuse(&wrong, culprit, cache_drain(cache, 1, &block), block);
         }
     }
-    note_misuse(&wrong, culprit, drain_depot(arena, &block), block);
+    note_misuse(&wrong, culprit, drain_depot(arena, 1, &block), block);
     return wrong;
 }
 
@@ -222,7 +222,7 @@ static misuse_t drain_own(arena_t *arena, void **culprit)
     for (cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
         if (is_own(cache)) {
             lock_acquire(&cache->lock);
-            wrong = cache_drain(cache, culprit);
+            wrong = cache_drain(cache, 1, culprit);
             lock_acquire(&arena->lock);
             piece_close_locked(cache);
             lock_release(&arena->lock);
@@ -246,25 +246,27 @@ misuse_t cachehook_reclaim(arena_t *arena, bool all, void **culprit)
         cachehook_resume(arena);
     } else {
         wrong = drain_own(arena, culprit);
-        note_misuse(&wrong, culprit, drain_depot(arena, &block), block);
+        note_misuse(&wrong, culprit, drain_depot(arena, 1, &block), block);
     }
     lock_release(&registry_lock);
     return wrong;
 }
 
 /* The caller's cache is one that it may use just now, or none. */
-misuse_t cachehook_flow_back(arena_t *arena, size_t keep_bytes, void **culprit)
+misuse_t cachehook_flow_back(arena_t *arena, size_t least_bytes, size_t keep_bytes, void **culprit)
 {
+    unsigned least = least_bytes == 0 ? 1 : sizeclass_of(least_bytes) + 1;
     misuse_t wrong = MISUSE_NONE;
     void *block = NULL;
     depot_t *depot = depot_of(arena);
     if (depot != NULL && depot_held_bytes(depot) > keep_bytes) {
-        wrong = drain_depot(arena, culprit);
+        wrong = drain_depot(arena, least, culprit);
     }
     cache_t *cache = record_lookup(arena->index);
     if (cache != NULL) {
         lock_acquire(&cache->lock);
-        misuse_t found = cache_held_bytes(cache) > keep_bytes ? cache_drain(cache, &block) : MISUSE_NONE;
+        misuse_t found =
+            cache_held_bytes(cache, least) > keep_bytes ? cache_drain(cache, least, &block) : MISUSE_NONE;
         lock_release(&cache->lock);
         note_misuse(&wrong, culprit, found, block);
     }
@@ -377,7 +379,7 @@ static void adopt_orphans(arena_t *arena)
         arena->totals.allocations += cache_allocations(cache);
         threads_unlink_cache_locked(cache);
         if (cache->stopped) {
-            cache_drain(cache, &culprit);
+            cache_drain(cache, 1, &culprit);
             threads_recycle_cache_locked(cache);
         } else {
             abandon(arena, cache);

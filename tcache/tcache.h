@@ -43,7 +43,6 @@ typedef struct cache {
     size_t piece_bytes;
     uint16_t carved[SLAB_CLASSES + 1];       /* bytes of a class; from GRADUATE_BYTES on it has slabs */
     uint16_t carved_noted[SLAB_CLASSES + 1]; /* when the arena last counted what was carved */
-    uint8_t earned[CLASSES + 1];             /* frees without a magazine, up to EARN_FREES */
 
     /* under lock, or stopped */
     lock_t lock;
@@ -241,14 +240,13 @@ HIDDEN void cache_free_other(arena_t *arena, void *block);
 
 /* A block that is not in a slab: its header tells the class, if it is a header at all. Inside. */
 HIDDEN void cache_free_chunk(cache_t *cache, void *block);
-HIDDEN void cache_free_unclassed(cache_t *cache, void *block);
 HIDDEN void cache_free_home(cache_t *cache, void *block);
 
-/* What its magazines hold; the cache's mutex is held. */
-HIDDEN size_t cache_held_bytes(const cache_t *cache);
+/* What its magazines hold of classes from `least` on; the cache's mutex is held. */
+HIDDEN size_t cache_held_bytes(const cache_t *cache, unsigned least);
 
-/* The cache's mutex is held, and it is the caller's own or stopped. */
-HIDDEN misuse_t cache_drain(cache_t *cache, void **culprit);
+/* Sends all these home. The cache's mutex is held, and it is the caller's own or stopped. */
+HIDDEN misuse_t cache_drain(cache_t *cache, unsigned least, void **culprit);
 HIDDEN void cache_discard(cache_t *cache);
 HIDDEN void cache_free_spares(cache_t *cache, unsigned keep);
 HIDDEN void cache_each_block(const cache_t *cache, void (*visit)(void *context, void *block), void *context);

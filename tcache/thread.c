@@ -186,7 +186,7 @@ static void give_up_cache_locked(cache_t *cache)
     piece_close_locked(cache);
     arena->totals.allocations += cache_allocations(cache);
     lock_release(&arena->lock);
-    misuse_t wrong = cache_drain(cache, &culprit);
+    misuse_t wrong = cache_drain(cache, 1, &culprit);
     lock_release(&cache->lock);
     threads_unlink_cache_locked(cache);
     threads_recycle_cache_locked(cache);

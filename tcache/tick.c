@@ -22,16 +22,6 @@ static void decay_depot(cache_t *cache, depot_t *depot)
     }
 }
 
-/* A class above SLAB_MAX whose magazine went empty by standing still has to earn it anew. */
-static void unload(cache_t *cache, unsigned class)
-{
-    if (cache->top[class] != magazine_top_of_dummy()) {
-        cache_put_spare(cache, magazine_of(cache->top[class]));
-        cache_set_top(cache, class, magazine_top_of_dummy());
-        cache->used[class / 64] &= ~((uint64_t)1 << (class % 64));
-    }
-}
-
 /*
  * So do the cache's own full magazines, and the loaded one of a class that stands still. Where the caller is allocating
  * just now, the magazine stays, even empty: arena_good_size has to hold before and after.
@@ -42,7 +32,7 @@ static void decay_class(cache_t *cache, unsigned class, bool allocating)
     void **blocks = magazine_blocks(cache->top[class], class, &count);
     if (count == cache->held[class]) {
         cache_empty_loaded(cache, class);
-        cache->earned[class] = 0;
+        alloc_forget_earned(cache->arena, class);
     }
     while (cache->full_least[class] != 0) {
         magazine_t *magazine = cache->full[class];
@@ -57,9 +47,8 @@ static void decay_class(cache_t *cache, unsigned class, bool allocating)
     cache->full_least[class] = cache->full_count[class];
     magazine_blocks(cache->top[class], class, &count);
     cache->held[class] = (uint8_t)count;
-    if (!allocating && class > SLAB_CLASSES && cache->earned[class] == 0 && count == 0 &&
-        cache->full[class] == NULL) {
-        unload(cache, class);
+    if (!allocating && !cache_is_worth_a_magazine(cache, class) && count == 0 && cache->full[class] == NULL) {
+        cache_unload(cache, class);
     }
 }
 

@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "../../tcache/tcache.h"
 
+#include "../../arena/cachehook.h"
 #include "../../arena/chunk.h"
 #include "../../arena/registry.h"
 #include "../../arena/slab.h"
@@ -269,6 +270,28 @@ static void a_class_above_the_slabs_earns_its_magazine(void **state)
     assert_int_equal(stats_of(arena).cached_blocks, cached);
 }
 
+static void *free_them(void *blocks)
+{
+    arena_free_batch(arena, blocks, EARN_FREES);
+    return NULL;
+}
+
+static void one_that_allocates_for_another_thread_earns_it_too(void **state)
+{
+    void *blocks[EARN_FREES];
+    pthread_t thread;
+
+    (void)state;
+    must(arena_alloc_batch(arena, 5000, EARN_FREES, blocks) == EARN_FREES);
+    assert_int_equal(arena_good_size(arena, 5000), 5000);
+    must(pthread_create(&thread, NULL, free_them, blocks) == 0);
+    must(pthread_join(thread, NULL) == 0);
+    assert_int_equal(arena_good_size(arena, 5000), sizeclass_bytes[sizeclass_of(5000)]);
+    must((blocks[0] = arena_alloc(arena, 5000)) != NULL);
+    arena_free(arena, blocks[0]);
+    assert_true(stats_of(arena).cached_blocks != 0);
+}
+
 static void until_then_it_gets_chunks_of_just_the_size(void **state)
 {
     (void)state;
@@ -392,6 +415,28 @@ static void a_cache_keeps_more_once_it_takes_back_what_it_gave(void **state)
     }
     assert_int_equal(cache->full_most, CACHE_HELD_BYTES);
     assert_true(cache->full_bytes < CACHE_HELD_BYTES / 4);
+}
+
+static void larger_blocks_make_room_before_small_ones(void **state)
+{
+    enum { BLOCKS = 100 };
+    void *small[BLOCKS], *larger[BLOCKS], *culprit;
+
+    (void)state;
+    earn(20000);
+    must(arena_alloc_batch(arena, 64, BLOCKS, small) == BLOCKS);
+    must(arena_alloc_batch(arena, 20000, BLOCKS, larger) == BLOCKS);
+    arena_free_batch(arena, small, BLOCKS);
+    arena_free_batch(arena, larger, BLOCKS);
+    size_t held = cache_held_bytes(own_cache(), 1);
+    size_t held_larger = cache_held_bytes(own_cache(), sizeclass_of(FLOW_LEAST_BYTES) + 1);
+    assert_true(held_larger >= 20000 && held - held_larger >= BLOCKS * 64);
+    assert_int_equal(cachehook_flow_back(arena, FLOW_LEAST_BYTES, held, &culprit), MISUSE_NONE);
+    assert_int_equal(cache_held_bytes(own_cache(), 1), held); /* it is no more than may stay */
+    assert_int_equal(cachehook_flow_back(arena, FLOW_LEAST_BYTES, 0, &culprit), MISUSE_NONE);
+    assert_int_equal(cache_held_bytes(own_cache(), 1), held - held_larger);
+    assert_int_equal(cachehook_flow_back(arena, 0, 0, &culprit), MISUSE_NONE);
+    assert_int_equal(cache_held_bytes(own_cache(), 1), 0);
 }
 
 static void *free_and_alloc_again(void *unused)
@@ -752,11 +797,13 @@ int main(void)
         in_arena(without_slabs_no_class_ever_gets_one),
         in_arena(every_allocation_is_counted_over_ticks),
         in_arena(a_class_above_the_slabs_earns_its_magazine),
+        in_arena(one_that_allocates_for_another_thread_earns_it_too),
         in_arena(until_then_it_gets_chunks_of_just_the_size),
         in_arena(the_good_size_holds_over_an_idle_while),
         in_arena(the_last_one_freed_is_the_next_given_out),
         in_arena(a_refill_gives_ascending_addresses),
         in_arena(a_cache_is_bounded_in_bytes),
+        in_arena(larger_blocks_make_room_before_small_ones),
         in_arena(a_cache_keeps_more_once_it_takes_back_what_it_gave),
         in_arena(what_a_cache_holds_is_used_before_the_arena_is_asked),
         in_arena(statistics_take_the_cache_out_of_the_table_and_use_puts_it_back),
