@@ -75,14 +75,15 @@ static void *take_locked(arena_t *arena, const want_t *want, bool *zero)
 
 void alloc_adopt_raw(arena_t *arena)
 {
-    if (arena->source != ARENA_SOURCE_HOOKS) {
+    if (!has_bounds(arena)) {
         return;
     }
     lock_acquire(&arena->lock);
     for (region_t *region = arena->regions; region != NULL; region = region->next) {
-        if (region->raw) {
-            region->raw = false;
-            carve_add_span_locked(arena, region->start, region->bytes, region->zero);
+        size_t kept = region->bytes - region->raw_bytes;
+        if (region->raw_bytes != 0) {
+            carve_add_span_locked(arena, region->start + kept, region->raw_bytes, kept != 0, region->zero);
+            region->raw_bytes = 0;
         }
     }
     lock_release(&arena->lock);
@@ -245,6 +246,7 @@ void alloc_reclaim(arena_t *arena)
     carve_release_locked(arena);
     lock_release(&arena->lock);
     park_drop_old(arena, UINT64_MAX);
+    alloc_lower_break(arena, 0);
     region_trim(arena, 0);
     stock_trim(0);
 }

@@ -56,7 +56,7 @@ INLINE void alloc_forget_earned(arena_t *arena, unsigned class)
  * counted as an allocation. */
 HIDDEN void *alloc_exact(arena_t *arena, size_t request, bool *settle);
 
-/* Makes chunk runs of regions that came unaligned. Caller holds grow. */
+/* Makes chunk runs, or their ends, of what is raw in regions outside the map. Caller holds grow. */
 HIDDEN void alloc_adopt_raw(arena_t *arena);
 
 /* Grows the arena so that a block of `usable` bytes can be taken, unless another thread just did; false: it
@@ -73,6 +73,10 @@ HIDDEN bool alloc_header_is_readable(const void *block);
 
 /* Releases the arena's mutex after frees, and gives memory back if they left too much. */
 HIDDEN void alloc_unlock(arena_t *arena);
+
+/* A break that moves by pages comes down until at most `keep_bytes` are mapped, or to what is in use. Takes grow.
+ * Returns the bytes. */
+HIDDEN size_t alloc_lower_break(arena_t *arena, size_t keep_bytes);
 
 /* Called every now and then by threads that allocate: purges what has been free for a while. */
 HIDDEN void alloc_tick(arena_t *arena);

@@ -16,6 +16,7 @@
 #include "region.h"
 #include "registry.h"
 #include "slab.h"
+#include "source.h"
 #include "tiny.h"
 #include "watch.h"
 
@@ -97,11 +98,15 @@ static void configure(arena_t *arena, const arena_options_t *options)
                           memory_order_relaxed);
     atomic_store_explicit(&arena->watch, (uint8_t)watch, memory_order_relaxed);
     atomic_store_explicit(&arena->log, NULL, memory_order_relaxed);
+    unsigned chunks_only = ARENA_NO_CACHE | ARENA_NO_SLABS;
+    arena->paged = options->source == ARENA_SOURCE_SBRK && options->growth_bytes - 1 < GRANULE - 1 &&
+                   (options->flags & chunks_only) == chunks_only;
     arena->hooks = options->hooks;
     arena->limit_bytes = options->limit_bytes;
     arena->growth_bytes = options->growth_bytes;
-    size_t first = options->first_region_bytes == 0 ? FIRST_REGION_BYTES : options->first_region_bytes;
-    arena->first_region_bytes = align_up(min_size(first, PTRDIFF_MAX / 2), GRANULE);
+    size_t least = arena->paged ? options->growth_bytes : FIRST_REGION_BYTES;
+    size_t first = options->first_region_bytes == 0 ? least : options->first_region_bytes;
+    arena->first_region_bytes = align_up(min_size(first, PTRDIFF_MAX / 2), source_grain(arena));
     arena->trim_threshold_bytes = options->trim_threshold_bytes;
     arena->purge_delay_ms = options->purge_delay_ms == 0 ? PURGE_DELAY_MS : options->purge_delay_ms;
     copy_name(arena, options->name);
@@ -145,7 +150,7 @@ static void format_buffer(arena_t *arena, char *next)
         tiny_init(arena, buffer_take(&next, bytes), region->start);
     }
     arena->buffer_chunks = next;
-    carve_add_span_locked(arena, next, distance(next, end), false);
+    carve_add_span_locked(arena, next, distance(next, end), false, false);
 }
 
 /* Fewer steps for small buffers: their table may not eat them. */
@@ -289,13 +294,13 @@ void arena_reset(arena_t *arena)
     }
 }
 
-/* A buffer, or hook memory that is not aligned. */
+/* A buffer, hook memory that is not aligned, a break that moves by pages. */
 static arena_t *owner_by_bounds(const void *block)
 {
     arena_t *owner = NULL;
     lock_acquire(&registry_lock);
     for (arena_t *arena = registry_first_locked(); arena != NULL && owner == NULL; arena = arena->next_live) {
-        if (arena->in_buffer || arena->source == ARENA_SOURCE_HOOKS) {
+        if (has_bounds(arena)) {
             lock_acquire(&arena->lock);
             if (region_by_bounds_locked(arena, block) != NULL) {
                 misuse_t wrong = MISUSE_NONE;

@@ -2,6 +2,7 @@
 #include "carve.h"
 
 #include "bin.h"
+#include "os.h"
 #include "run.h"
 #include "sizeclass.h"
 
@@ -198,6 +199,15 @@ static bool is_sound(const arena_t *arena, const chunk_t *chunk)
            chunk_size(chunk) <= arena->totals.chunk_run_bytes;
 }
 
+/* Of a chunk behind a free one. */
+static bool previous_is_sound(const arena_t *arena, const chunk_t *chunk)
+{
+    size_t behind = chunk_prev_size(chunk);
+    const chunk_t *previous = chunk_prev(chunk);
+    return behind <= arena->totals.chunk_run_bytes && chunk_class(previous) == CHUNK_FREE &&
+           chunk_size(previous) == behind;
+}
+
 /* Whether the neighbours' tags are those of chunks: an overflow is found here before it does harm. */
 static bool neighbours_are_sound(const arena_t *arena, const chunk_t *chunk)
 {
@@ -205,13 +215,7 @@ static bool neighbours_are_sound(const arena_t *arena, const chunk_t *chunk)
     if (!is_sound(arena, next) || !chunk_prev_is_inuse(next)) {
         return false;
     }
-    if (chunk_prev_is_inuse(chunk)) {
-        return true;
-    }
-    size_t behind = chunk_prev_size(chunk);
-    const chunk_t *previous = chunk_prev(chunk);
-    return behind <= arena->totals.chunk_run_bytes && chunk_class(previous) == CHUNK_FREE &&
-           chunk_size(previous) == behind;
+    return chunk_prev_is_inuse(chunk) || previous_is_sound(arena, chunk);
 }
 
 misuse_t carve_put_locked(arena_t *arena, chunk_t *chunk)
@@ -301,6 +305,26 @@ static bool is_joinable_behind(const arena_t *arena, granule_t granule, uint32_t
              chunk_has_flag(at(granule_start(granule), CHUNK_HEADER), CHUNK_OPEN));
 }
 
+/* Makes [chunk, end) free, together with free chunks at either side; `prev`: the flag that the one at `chunk` has. */
+static void add_free(arena_t *arena, chunk_t *chunk, chunk_t *end, uint64_t prev, bool zero)
+{
+    size_t size = distance(chunk, end);
+    if (!chunk_is_inuse(end)) { /* [new][free chunk] */
+        bin_remove_locked(arena, end);
+        size += chunk_size(end);
+        zero = false;
+    }
+    if (prev == 0) { /* [free chunk][new] */
+        chunk_t *previous = chunk_prev(chunk);
+        bin_remove_locked(arena, previous);
+        size += chunk_size(previous);
+        prev = chunk_header(previous) & CHUNK_PREV_INUSE;
+        chunk = previous;
+        zero = false;
+    }
+    insert_free(arena, chunk, size, prev | (zero ? CHUNK_ZERO : 0));
+}
+
 /* Turns granules just taken into free chunk space: a run of their own, or part of those beside them. */
 static void adopt(arena_t *arena, granule_t first, uint32_t length, uint32_t region, bool zero)
 {
@@ -319,31 +343,17 @@ static void adopt(arena_t *arena, granule_t first, uint32_t length, uint32_t reg
     } else {
         chunk_set(end, CHUNK_END, 0, CHUNK_INUSE | CHUNK_PREV_INUSE);
     }
-    size_t size = distance(chunk, end);
-    if (!chunk_is_inuse(end)) { /* [granules][free chunk] */
-        bin_remove_locked(arena, end);
-        size += chunk_size(end);
-        zero = false;
-    }
-    if (prev == 0) { /* [free chunk][granules] */
-        chunk_t *previous = chunk_prev(chunk);
-        bin_remove_locked(arena, previous);
-        size += chunk_size(previous);
-        prev = chunk_header(previous) & CHUNK_PREV_INUSE;
-        chunk = previous;
-        zero = false;
-    }
-    insert_free(arena, chunk, size, prev | (zero ? CHUNK_ZERO : 0));
+    add_free(arena, chunk, end, prev, zero);
     arena->totals.chunk_run_bytes += (size_t)length << GRANULE_LOG2;
     arena->totals.chunk_runs += 1;
     arena->totals.chunk_runs -= (size_t)joins_before + (size_t)joins_behind;
     arena->chunk_edge = first + length;
 }
 
-uint32_t carve_wants_behind_locked(const arena_t *arena, chunk_t *chunk, size_t size, granule_t *behind)
+size_t carve_wants_behind_locked(const arena_t *arena, chunk_t *chunk, size_t size, char **behind)
 {
     chunk_t *end = chunk_next(chunk);
-    if (!is_in_map(arena, chunk) || !is_sound(arena, end)) {
+    if (!is_sound(arena, end)) {
         return 0;
     }
     end = chunk_is_inuse(end) ? end : chunk_next(end);
@@ -351,14 +361,16 @@ uint32_t carve_wants_behind_locked(const arena_t *arena, chunk_t *chunk, size_t 
     if (chunk_class(end) != CHUNK_END || size <= whole) {
         return 0;
     }
-    *behind = granule_of(end) + 1;
-    return (uint32_t)((size - whole + GRANULE - 1) >> GRANULE_LOG2);
+    *behind = at(end, CHUNK_HEADER);
+    return size - whole;
 }
 
 bool carve_extend_locked(arena_t *arena, chunk_t *chunk, size_t size)
 {
-    granule_t behind = 0;
-    uint32_t length = carve_wants_behind_locked(arena, chunk, size, &behind);
+    char *stop = NULL;
+    size_t lacks = is_in_map(arena, chunk) ? carve_wants_behind_locked(arena, chunk, size, &stop) : 0;
+    granule_t behind = granule_of(stop);
+    uint32_t length = (uint32_t)(align_up(lacks, GRANULE) >> GRANULE_LOG2);
     bool zero;
     if (length == 0 || !run_is_free_of_region(arena, behind, pagemap_tag(behind - 1)->region) ||
         !run_take_at_locked(arena, behind, length, KIND_CHUNKS, &zero)) {
@@ -425,14 +437,51 @@ bool carve_grow_locked(arena_t *arena, size_t size)
     return true;
 }
 
-void carve_add_span_locked(arena_t *arena, char *start, size_t bytes, bool zero)
+void carve_add_span_locked(arena_t *arena, char *start, size_t bytes, bool joins, bool zero)
 {
     char *from = (char *)align_up((uintptr_t)start, 16);
     char *to = (char *)align_down((uintptr_t)start + bytes, 16);
-    chunk_t *chunk = (chunk_t *)(from + CHUNK_HEADER);
+    chunk_t *chunk = (chunk_t *)(from + (joins ? -CHUNK_HEADER : CHUNK_HEADER));
     chunk_t *end = (chunk_t *)(to - CHUNK_HEADER);
+    uint64_t prev = joins ? chunk_header(chunk) & CHUNK_PREV_INUSE : CHUNK_PREV_INUSE;
     chunk_set(end, CHUNK_END, 0, CHUNK_INUSE);
-    insert_free(arena, chunk, distance(chunk, end), CHUNK_PREV_INUSE | (zero ? CHUNK_ZERO : 0));
+    add_free(arena, chunk, end, prev, zero);
     arena->totals.chunk_run_bytes += bytes;
-    arena->totals.chunk_runs++;
+    arena->totals.chunk_runs += !joins;
+}
+
+size_t carve_free_end_locked(const arena_t *arena, const char *start, size_t bytes)
+{
+    const chunk_t *sentinel = at(start, bytes - CHUNK_HEADER);
+    bool free = !chunk_prev_is_inuse(sentinel) && previous_is_sound(arena, sentinel);
+    return free ? chunk_prev_size(sentinel) : 0;
+}
+
+size_t carve_shorten_locked(arena_t *arena, char *start, size_t bytes, size_t least)
+{
+    size_t size = carve_free_end_locked(arena, start, bytes);
+    if (size == 0) {
+        return 0;
+    }
+    size_t page = os_page_bytes();
+    chunk_t *chunk = (chunk_t *)(start + bytes - CHUNK_HEADER - size);
+    size_t kept = distance(start, chunk); /* in front of the free chunk */
+    size_t lowest = kept == CHUNK_HEADER ? 0 : align_up(kept + CHUNK_HEADER, page);
+    lowest += lowest - kept - CHUNK_HEADER - 1 < CHUNK_MIN - 1 ? page : 0; /* too short for a free chunk */
+    size_t stays = max_size(lowest, align_down(bytes - min_size(least, bytes), page));
+    if (stays >= bytes) {
+        return 0;
+    }
+    uint64_t flags = chunk_header(chunk) & (CHUNK_PREV_INUSE | CHUNK_ZERO);
+    bin_remove_locked(arena, chunk);
+    if (stays != 0) { /* [chunk .....][sentinel] -> [chunk][sentinel] */
+        chunk_t *sentinel = (chunk_t *)(start + stays - CHUNK_HEADER);
+        chunk_set(sentinel, CHUNK_END, 0, CHUNK_INUSE | CHUNK_PREV_INUSE);
+        if (sentinel != chunk) {
+            insert_free(arena, chunk, distance(chunk, sentinel), flags);
+        }
+    }
+    arena->totals.chunk_run_bytes -= bytes - stays;
+    arena->totals.chunk_runs -= stays == 0;
+    return bytes - stays;
 }

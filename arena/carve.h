@@ -35,12 +35,11 @@ HIDDEN misuse_t carve_put_locked(arena_t *arena, chunk_t *chunk);
 /* Makes a plain or classed chunk in use `size` bytes long in place, as `class`; false: it stays. */
 HIDDEN bool carve_resize_locked(arena_t *arena, chunk_t *chunk, size_t size, unsigned class);
 
-/* The granules that a chunk in use would have to get from behind its run, which *behind begins, to be `size` bytes
+/* The bytes that a chunk in use would have to get from behind its run, which *behind begins, to be `size` bytes
  * long; 0: it is not the last of its run, or long enough. */
-HIDDEN uint32_t carve_wants_behind_locked(const arena_t *arena, chunk_t *chunk, size_t size,
-                                          granule_t *behind);
+HIDDEN size_t carve_wants_behind_locked(const arena_t *arena, chunk_t *chunk, size_t size, char **behind);
 
-/* Adds these to its run, so that carve_resize_locked makes it `size` bytes; false: they are not free. */
+/* Adds granules there to its run, so that carve_resize_locked makes it `size` bytes; false: they are not free. */
 HIDDEN bool carve_extend_locked(arena_t *arena, chunk_t *chunk, size_t size);
 
 /* Adds granules from the free runs so that a chunk of `size` can be carved; false: none there. */
@@ -49,8 +48,16 @@ HIDDEN bool carve_grow_locked(arena_t *arena, size_t size);
 /* Gives every granule back that a free chunk covers, the last run's too: for a trim. */
 HIDDEN void carve_release_locked(arena_t *arena);
 
-/* Makes one chunk run of [start, start + bytes), addresses outside the page map. */
-HIDDEN void carve_add_span_locked(arena_t *arena, char *start, size_t bytes, bool zero);
+/* Makes one chunk run of [start, start + bytes), addresses outside the page map; `joins`: with the one that ends at
+ * start. */
+HIDDEN void carve_add_span_locked(arena_t *arena, char *start, size_t bytes, bool joins, bool zero);
+
+/* Free bytes at the end of the run that is just [start, start + bytes), its sentinel aside. */
+HIDDEN size_t carve_free_end_locked(const arena_t *arena, const char *start, size_t bytes);
+
+/* Takes at least `least` bytes off that end, but what is in use, and whole pages; the whole run if all of it is free.
+ * Returns how many. */
+HIDDEN size_t carve_shorten_locked(arena_t *arena, char *start, size_t bytes, size_t least);
 
 /* Frees the chunks whose neighbour was an open piece when they were put. */
 HIDDEN void carve_put_deferred_locked(arena_t *arena);

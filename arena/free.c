@@ -52,12 +52,12 @@ static misuse_t validate_chunk_locked(const arena_t *arena, const void *block, u
     return carve_validate(block);
 }
 
-/* The block's page-map entry; 0 if it lies in a buffer or in unaligned hook memory, even if that is part of
- * another arena's block. */
+/* The block's page-map entry; 0 if it lies in a region outside the map, even if that is part of another arena's
+ * block. */
 static uint32_t entry_locked(const arena_t *arena, const void *block)
 {
     uint32_t entry = arena->in_buffer ? 0 : pagemap_entry(block);
-    bool foreign = (entry ^ arena->tag) > 0xff && arena->source == ARENA_SOURCE_HOOKS;
+    bool foreign = (entry ^ arena->tag) > 0xff && has_bounds(arena);
     return foreign && region_by_bounds_locked(arena, block) != NULL ? 0 : entry;
 }
 
@@ -161,10 +161,46 @@ static size_t target_for_taken(arena_t *arena)
     return target >= dirty ? dirty_target(arena) : min_size(target, dirty_allowed(arena));
 }
 
+size_t alloc_lower_break(arena_t *arena, size_t keep_bytes)
+{
+    size_t bytes = 0;
+    if (!arena->paged) {
+        return 0;
+    }
+    lock_acquire(&arena->grow);
+    lock_acquire(&arena->lock);
+    region_t *region = region_highest_locked(arena);
+    char *end = region == NULL ? NULL : region->start + region->bytes;
+    size_t mapped = arena->totals.mapped_bytes;
+    if (region != NULL && mapped > keep_bytes) {
+        bytes = carve_shorten_locked(arena, region->start, region->bytes, mapped - keep_bytes);
+    }
+    lock_release(&arena->lock);
+    if (bytes != 0 && !region_cut(arena, region, end - bytes, bytes)) {
+        alloc_adopt_raw(arena);
+        bytes = 0;
+    }
+    lock_release(&arena->grow);
+    return bytes;
+}
+
+/* What is to stay mapped if more than is allowed is free below the break; SIZE_MAX: it is not. */
+static size_t break_target(const arena_t *arena)
+{
+    const region_t *region = arena->purge_failed ? NULL : region_highest_locked(arena);
+    size_t free = region == NULL ? 0 : carve_free_end_locked(arena, region->start, region->bytes);
+    size_t allowed = arena->trim_threshold_bytes != 0 ? arena->trim_threshold_bytes : dirty_allowed(arena);
+    return free > allowed ? arena->totals.mapped_bytes - free / 2 : SIZE_MAX;
+}
+
 void alloc_unlock(arena_t *arena)
 {
     size_t target = UNLIKELY(took_much(arena)) ? target_for_taken(arena) : dirty_target(arena);
+    size_t keep_bytes = UNLIKELY(arena->paged) ? break_target(arena) : SIZE_MAX;
     lock_release(&arena->lock);
+    if (UNLIKELY(keep_bytes != SIZE_MAX)) {
+        alloc_lower_break(arena, keep_bytes);
+    }
     if (UNLIKELY(target != SIZE_MAX)) {
         region_purge(arena, target);
     }

@@ -54,12 +54,12 @@ typedef struct region {
     struct region *next, *previous; /* ascending addresses */
     char *start;
     size_t bytes;
+    size_t raw_bytes;      /* at the end, just obtained or refused by the source: not chunks yet */
     uint32_t pad;          /* sbrk: bytes before start that aligned it */
     arena_source_t source; /* the arena's, or mmap if that was spilled to */
     uint32_t id;           /* what run tags carry */
     bool in_map;           /* false: one chunk run at unaligned addresses, found by bounds */
-    bool raw;              /* such a region just mapped, not yet a chunk run */
-    bool zero;             /* raw: reads as zero */
+    bool zero;             /* what is raw reads as zero */
 } region_t;
 
 /* See park.h. Guarded by grow; start and bytes are written under the arena's mutex as well. */
@@ -119,13 +119,14 @@ struct arena {
     bool sliced;    /* has granules, hence runs and slabs */
     bool in_buffer;
     bool spills; /* sbrk: regions from mmap when the break cannot move */
-    unsigned purge_delay_ms;
+    bool paged;  /* sbrk, no caches, no slabs: the break moves by pages, its regions are not in the map */
     arena_hooks_t hooks;
     size_t limit_bytes, first_region_bytes, growth_bytes, trim_threshold_bytes;
     granules_t *granules; /* NULL unless sliced */
     char *buffer_start;   /* in_buffer: behind the descriptors */
     char *buffer_chunks;  /* in_buffer: where chunks begin */
     char name[ARENA_NAME_BYTES];
+    unsigned purge_delay_ms;
 
     /* alive while the handle is valid; written under the registry lock by create and destroy, read
      * relaxed by those who report a misuse */
@@ -141,8 +142,8 @@ struct arena {
     /* guarded by the registry lock */
     arena_t *next_live, *previous_live; /* or next free shell */
     unsigned pins;                      /* who keeps it from being removed for a moment */
-    struct cache *caches;
     unsigned cache_count;
+    struct cache *caches;
     _Atomic(struct depot *)
         depot; /* made by who overflows first; swapped in with release, loaded with acquire */
 
@@ -168,6 +169,12 @@ struct arena {
     struct tiny *tiny;             /* slabs of a buffer, in it; NULL: it is too small for them */
     _Atomic(struct names *) names; /* of blocks; NULL: none yet. Relaxed, see names_of */
 };
+
+/* Whether blocks may lie in regions that are not in the map. */
+INLINE bool has_bounds(const arena_t *arena)
+{
+    return arena->in_buffer || arena->paged || arena->source == ARENA_SOURCE_HOOKS;
+}
 
 INLINE size_t parked_bytes(const arena_t *arena)
 {

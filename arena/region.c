@@ -27,6 +27,15 @@ void region_unreserve(arena_t *arena, size_t bytes)
     lock_release(&arena->lock);
 }
 
+region_t *region_highest_locked(const arena_t *arena)
+{
+    region_t *highest = NULL;
+    for (region_t *region = arena->regions; region != NULL; region = region->next) {
+        highest = region->in_map || region->raw_bytes != 0 ? highest : region;
+    }
+    return highest;
+}
+
 region_t *region_by_bounds_locked(const arena_t *arena, const void *address)
 {
     for (region_t *region = arena->regions; region != NULL; region = region->next) {
@@ -56,13 +65,13 @@ void region_link(arena_t *arena, region_t *region)
 /* A region that the span continues, or NULL. */
 static region_t *touching(arena_t *arena, const span_t *span)
 {
-    if (arena->source == ARENA_SOURCE_HOOKS || !span->in_map) {
+    if (arena->source == ARENA_SOURCE_HOOKS) {
         return NULL;
     }
     for (region_t *region = arena->regions; region != NULL; region = region->next) {
         bool before = span->source == ARENA_SOURCE_MMAP && span->start + span->bytes == region->start;
         bool behind = region->start + region->bytes == span->start && span->pad == 0;
-        if (region->source == span->source && (before || behind)) {
+        if (region->source == span->source && region->in_map == span->in_map && (before || behind)) {
             return region;
         }
     }
@@ -106,25 +115,22 @@ static bool adopt_span(arena_t *arena, const span_t *span)
     region_t *region = touching(arena, span);
     if (region != NULL) {
         region->start = region->start < span->start ? region->start : span->start;
-        region->bytes += span->bytes;
     } else {
         region = fresh;
         fresh = NULL;
-        *region = (region_t){.start = span->start,
-                             .bytes = span->bytes,
-                             .pad = span->pad,
-                             .source = span->source,
-                             .in_map = span->in_map};
+        *region = (region_t){
+            .start = span->start, .pad = span->pad, .source = span->source, .in_map = span->in_map};
         region->id = ++arena->last_region_id;
         region_link(arena, region);
         atomic_store_explicit(&arena->grown, true, memory_order_relaxed);
     }
+    region->bytes += span->bytes;
     if (span->in_map) {
         count_fresh(arena->granules, span->kind != KIND_FREE_DIRTY ? span->bytes : 0);
         run_put_locked(arena, granule_of(span->start), (uint32_t)(span->bytes >> GRANULE_LOG2), region->id,
                        span->kind);
     } else {
-        region->raw = true; /* chunks are a higher layer's */
+        region->raw_bytes += span->bytes; /* chunks are a higher layer's */
         region->zero = span->kind == KIND_FREE_ZERO;
     }
     arena->totals.kernel_calls++;
@@ -136,7 +142,8 @@ static bool adopt_span(arena_t *arena, const span_t *span)
 
 void region_keep(arena_t *arena, arena_source_t source, void *start, size_t bytes)
 {
-    bool in_map = is_aligned(start, GRANULE) && pagemap_entry(start) == 0; /* as in span_from_hooks */
+    bool in_map = is_aligned(start, GRANULE) && pagemap_entry(start) == 0 && /* as in span_from_hooks */
+                  !(arena->paged && source == ARENA_SOURCE_SBRK);
     span_t span = {start, in_map ? align_down(bytes, GRANULE) : bytes, 0, source, KIND_FREE_DIRTY, in_map};
     bool kept = span.bytes != 0 && adopt_span(arena, &span);
     lock_acquire(&arena->lock);
@@ -187,11 +194,14 @@ static bool grow_from_stock(arena_t *arena, size_t need, size_t want)
     return done;
 }
 
-/* A quarter of what it has: few calls, and little address space that a limit would miss. */
+/* A quarter of what it has: few calls, and little address space that a limit would miss. By pages: what it was told. */
 static size_t next_region_bytes(arena_t *arena)
 {
     if (arena->regions == NULL) {
         return arena->first_region_bytes;
+    }
+    if (arena->paged) {
+        return align_up(arena->growth_bytes, source_grain(arena));
     }
     size_t least = max_size(arena->growth_bytes, arena->growth_bytes == 0 ? FIRST_REGION_BYTES : 0);
     lock_acquire(&arena->lock);
@@ -205,7 +215,8 @@ bool region_grow_unlocked(arena_t *arena, size_t need)
     if (arena->source == ARENA_SOURCE_BUFFER || need > PTRDIFF_MAX - 2 * GRANULE) {
         return false;
     }
-    need = align_up(need + (arena->source == ARENA_SOURCE_HOOKS ? 16 : 0), GRANULE); /* may come unaligned */
+    need = align_up(need + (arena->source == ARENA_SOURCE_HOOKS ? 16 : 0), /* may come unaligned */
+                    source_grain(arena));
     size_t want = max_size(need, next_region_bytes(arena));
     return grow_from_stock(arena, need, want) || grow_by(arena, want) ||
            (want > need && grow_by(arena, need));

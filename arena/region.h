@@ -5,7 +5,8 @@
  * mmap regions grow with the arena, up to a cap, and join with a neighbour that happens to touch; the break grows in
  * place while it is ours, and a foreign sbrk in between only begins a new region. Giving back: a free
  * run is taken out under the mutex, unmapped or purged under `grow` alone, and, unless it is gone, put
- * back. Whole granules throughout.
+ * back. Whole granules throughout, but for a break that moves by pages: its regions are outside the page map, as a
+ * buffer is, and each is one chunk run, whose end moves.
  */
 #ifndef ARENA_REGION_H
 #define ARENA_REGION_H
@@ -23,7 +24,7 @@ HIDDEN void region_unreserve(arena_t *arena, size_t bytes);
  * the rest as stuck. Caller holds grow. */
 HIDDEN void region_keep(arena_t *arena, arena_source_t source, void *start, size_t bytes);
 
-/* The region of a buffer or of unaligned hook memory that holds `address`, or NULL. Caller holds the mutex. */
+/* The region outside the map that holds `address`, or NULL. Caller holds the mutex. */
 HIDDEN region_t *region_by_bounds_locked(const arena_t *arena, const void *address);
 
 /* Puts a region into its place in the arena's list, by address. Caller holds both locks. */
@@ -43,6 +44,13 @@ HIDDEN size_t region_purge(arena_t *arena, size_t dirty_target);
 
 /* Cuts free ends of regions off while more than `keep_bytes` are mapped. Takes grow. Returns the bytes. */
 HIDDEN size_t region_trim(arena_t *arena, size_t keep_bytes);
+
+/* The last region outside the map, but for one that is just growing, or NULL. */
+HIDDEN region_t *region_highest_locked(const arena_t *arena);
+
+/* Gives [start, start + bytes), at an end of its region, back. It is in no bin, its entries, if it has any, say BUSY.
+ * False: it stays, raw if it is outside the map. Caller holds grow alone. */
+HIDDEN bool region_cut(arena_t *arena, region_t *region, char *start, size_t bytes);
 
 /* Takes every region out of the arena, but for a small first one if `keep_first`, under both locks, and returns
  * the last; then gives them up, under grow alone. An arena that lives on keeps what its source refuses. */

@@ -53,11 +53,10 @@ static void shorten(arena_t *arena, region_t *region, const char *start, size_t 
     }
 }
 
-/* The run [start, start + bytes) is out of the bins; its entries say BUSY. Caller holds grow alone. */
-static bool cut(arena_t *arena, region_t *region, char *start, size_t bytes)
+bool region_cut(arena_t *arena, region_t *region, char *start, size_t bytes)
 {
     granule_t first = granule_of(start);
-    uint32_t length = (uint32_t)(bytes >> GRANULE_LOG2);
+    uint32_t length = region->in_map ? (uint32_t)(bytes >> GRANULE_LOG2) : 0;
     bool whole = bytes == region->bytes;
     size_t pad = whole ? region->pad : 0;
     lock_acquire(&arena->lock);
@@ -82,6 +81,9 @@ static bool cut(arena_t *arena, region_t *region, char *start, size_t bytes)
         }
         region->bytes += bytes;
         pagemap_set(first, length, arena->tag | KIND_BUSY);
+        region->raw_bytes = region->in_map ? 0 : bytes;
+        region->zero = false;
+        arena->purge_failed |= !region->in_map;
     }
     lock_release(&arena->lock);
     if (gone) {
@@ -161,7 +163,7 @@ static size_t give_back(arena_t *arena, batch_t batch, bool *failed)
     region_t *region = region_of_granule(arena, first);
     bool cuttable = is_cuttable(region, start, bytes);
     lock_release(&arena->lock);
-    if (cuttable && cut(arena, region, start, bytes)) {
+    if (cuttable && region_cut(arena, region, start, bytes)) {
         return bytes;
     }
     bool drop_failed = false;

@@ -95,7 +95,7 @@ void registry_put_shell_locked(arena_t *arena)
 
 static void count_bounded(const arena_t *arena, size_t change)
 {
-    if (arena->in_buffer || arena->source == ARENA_SOURCE_HOOKS) {
+    if (has_bounds(arena)) {
         atomic_fetch_add_explicit(&bounded, change, memory_order_relaxed);
     }
 }

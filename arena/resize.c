@@ -11,11 +11,11 @@
 #include "tiny.h"
 #include "want.h"
 
-/* Whether a chunk may take granules from behind its run. From the threshold on a large block, which moves for nothing, is
- * better. */
+/* Whether a chunk may take granules, or pages of the break, from behind its run. From the threshold on a large block,
+ * which moves for nothing, is better. */
 static bool may_extend_locked(const arena_t *arena, const want_t *want)
 {
-    return want->chunk >= GRANULE && want->request < arena->large_threshold;
+    return (want->chunk >= GRANULE || arena->paged) && want->request < arena->large_threshold;
 }
 
 /* The break moves up if that is what the chunk needs to grow in place. */
@@ -24,17 +24,17 @@ static bool move_break_behind(arena_t *arena, chunk_t *chunk, const want_t *want
     if (arena->source != ARENA_SOURCE_SBRK) {
         return false;
     }
-    granule_t behind = 0;
+    char *behind = NULL;
     lock_acquire(&arena->grow);
     lock_acquire(&arena->lock);
     bool may = may_extend_locked(arena, want);
-    uint32_t length = may ? carve_wants_behind_locked(arena, chunk, want->chunk, &behind) : 0;
-    if (length != 0 && run_kind_is_free(run_kind(arena, behind))) {
-        behind += pagemap_tag(behind)->length;
+    size_t lacks = may ? carve_wants_behind_locked(arena, chunk, want->chunk, &behind) : 0;
+    if (lacks != 0 && run_kind_is_free(run_kind(arena, granule_of(behind)))) {
+        behind += (size_t)pagemap_tag(granule_of(behind))->length << GRANULE_LOG2;
     }
     lock_release(&arena->lock);
-    bool moved = length != 0 && granule_start(behind) == os_break() &&
-                 region_grow_unlocked(arena, (size_t)length << GRANULE_LOG2);
+    bool moved = lacks != 0 && behind == os_break() && region_grow_unlocked(arena, lacks);
+    alloc_adopt_raw(arena);
     lock_release(&arena->grow);
     return moved;
 }

@@ -11,14 +11,14 @@ static os_map_options_t map_options(const arena_t *arena)
                               .huge_pages = (arena->flags & ARENA_HUGE_PAGES) != 0};
 }
 
-/* The break, padded to a granule unless it is still where we left it. */
-static bool span_from_break(size_t bytes, span_t *span)
+/* The break, padded to the grain unless it is still where we left it. */
+static bool span_from_break(const arena_t *arena, size_t bytes, span_t *span)
 {
     char *now = os_break();
     if (now == NULL || bytes > PTRDIFF_MAX - GRANULE) {
         return false;
     }
-    size_t pad = align_up((uintptr_t)now, GRANULE) - (uintptr_t)now;
+    size_t pad = align_up((uintptr_t)now, source_grain(arena)) - (uintptr_t)now;
     char *old = os_break_move((intptr_t)(pad + bytes));
     if (old == NULL) {
         return false;
@@ -29,7 +29,7 @@ static bool span_from_break(size_t bytes, span_t *span)
         }
         return false;
     }
-    *span = (span_t){now + pad, bytes, (uint32_t)pad, ARENA_SOURCE_SBRK, KIND_FREE_ZERO, true};
+    *span = (span_t){now + pad, bytes, (uint32_t)pad, ARENA_SOURCE_SBRK, KIND_FREE_ZERO, !arena->paged};
     return true;
 }
 
@@ -60,7 +60,7 @@ bool source_get(arena_t *arena, size_t bytes, span_t *span)
 {
     switch (arena->source) {
     case ARENA_SOURCE_SBRK:
-        return span_from_break(bytes, span) || (arena->spills && span_from_mmap(arena, bytes, span));
+        return span_from_break(arena, bytes, span) || (arena->spills && span_from_mmap(arena, bytes, span));
     case ARENA_SOURCE_HOOKS:
         return span_from_hooks(arena, bytes, span);
     case ARENA_SOURCE_MMAP:

@@ -7,6 +7,13 @@
 #define ARENA_SOURCE_H
 
 #include "heap.h"
+#include "os.h"
+
+/* What is asked of it is a multiple of this. */
+INLINE size_t source_grain(const arena_t *arena)
+{
+    return arena->paged ? os_page_bytes() : GRANULE;
+}
 
 /* What one request to the source brought. */
 typedef struct {
@@ -18,7 +25,7 @@ typedef struct {
     bool in_map;
 } span_t;
 
-/* At least `bytes`, whole granules; false: there is none. */
+/* At least `bytes`, a multiple of the grain; false: there is none. */
 HIDDEN bool source_get(arena_t *arena, size_t bytes, span_t *span);
 
 /* To the source that it came from. False: that does not take it, it is still the arena's. */

@@ -81,7 +81,7 @@ void survey_locked(const arena_t *arena, const survey_t *survey)
     for (const region_t *region = arena->regions; region != NULL; region = region->next) {
         if (region->in_map) {
             survey_region(arena, survey, region);
-        } else if (!region->raw) {
+        } else if (region->raw_bytes < region->bytes) {
             char *start = arena->in_buffer ? arena->buffer_chunks : region->start;
             chunk_t *first = (chunk_t *)(align_up((uintptr_t)start, 16) + CHUNK_HEADER);
             survey_chunks(survey, first, region->start + region->bytes);

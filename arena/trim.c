@@ -77,7 +77,7 @@ static size_t give_back_free(arena_t *arena, size_t keep_bytes)
     carve_release_locked(arena);
     lock_release(&arena->lock);
     size_t given = mapped_bytes(arena) > keep_bytes ? park_drop_old(arena, UINT64_MAX) : 0;
-    given += region_trim(arena, keep_bytes);
+    given += alloc_lower_break(arena, keep_bytes) + region_trim(arena, keep_bytes);
     if (mapped_bytes(arena) <= keep_bytes) {
         return given;
     }

@@ -11,6 +11,7 @@
 #include "carve.h"
 #include "large.h"
 #include "name.h"
+#include "os.h"
 #include "registry.h"
 #include "run.h"
 #include "survey.h"
@@ -366,6 +367,19 @@ static void verify_names(verifier_t *verifier)
     check_name_marks(verifier, names);
 }
 
+/* 16: the one run of a region of the break that moves by pages begins and ends with it, on a page. */
+static void check_break(verifier_t *verifier)
+{
+    for (const region_t *region = verifier->arena->regions; region != NULL; region = region->next) {
+        const char *end = region->start + region->bytes;
+        if (verifier->arena->paged && !region->in_map && region->raw_bytes == 0) {
+            bool whole = is_aligned(region->start, os_page_bytes()) && is_aligned(end, os_page_bytes()) &&
+                         chunk_class(before(end, CHUNK_HEADER)) == CHUNK_END;
+            expect(verifier, whole, INVARIANT_BREAK, region->start);
+        }
+    }
+}
+
 static void verify_locked(arena_t *arena, verifier_t *verifier)
 {
     survey_t survey = {verifier,     verify_free_run, verify_slab, verify_chunk_run,
@@ -385,6 +399,7 @@ static void verify_locked(arena_t *arena, verifier_t *verifier)
     }
     cachehook_each_block(arena, check_cached, verifier);
     verify_names(verifier);
+    check_break(verifier);
 }
 
 int arena_check(arena_t *arena)

@@ -142,7 +142,8 @@ typedef struct {
     arena_hooks_t hooks;         /* ARENA_SOURCE_HOOKS: map and unmap are required */
     size_t limit_bytes;          /* on mapped bytes, exact; 0: none */
     size_t first_region_bytes;   /* rounded up to 64 KiB; 0: 128 KiB */
-    size_t growth_bytes;         /* smallest later region; 0: a quarter of what is mapped, up to 64 MiB */
+    size_t growth_bytes;         /* smallest later region; 0: a quarter of what is mapped, up to 64 MiB. Below
+                                    64 KiB, with SBRK, NO_CACHE and NO_SLABS: the break moves by pages */
     size_t trim_threshold_bytes; /* free tail that goes back by itself; 0: adapts; SIZE_MAX: never */
     unsigned purge_delay_ms;     /* how long free pages may stay resident; 0: 250; UINT_MAX: for ever */
     arena_t *parent;             /* for trees of arenas: EINVAL until they exist */

@@ -283,13 +283,14 @@ static void run(const char *source, arena_options_t options, unsigned largest_lo
                                      ARENA_CHECKED,
                                      ARENA_ZERO | ARENA_SINGLE_THREAD};
     size_t limit = options.limit_bytes;
+    unsigned always = options.flags;
     uint64_t salt = 0;
 
     do {
         for (size_t i = 0; i < 5 * sizeof flags / sizeof flags[0]; i++) {
             memset(&model, 0, sizeof model);
             options.fit = (arena_fit_t)(i % 5);
-            options.flags = flags[i / 5];
+            options.flags = flags[i / 5] | always;
             options.quantum = i % 2 ? 8 : 16;
             options.limit_bytes = i % 3 == 0 ? limit : 0;
             snprintf(place, sizeof place, "%s, fit %s, flags %u, quantum %u, limit %zu", source,
@@ -312,10 +313,10 @@ static void run(const char *source, arena_options_t options, unsigned largest_lo
     } while (now_seconds() < until);
 }
 
-/* The five sources share what ARENA_STRESS_SECONDS gives; by default each goes through once. */
+/* The sources share what ARENA_STRESS_SECONDS gives; by default each goes through once. */
 static double deadline(void)
 {
-    return now_seconds() + test_seconds(0.0) / 6;
+    return now_seconds() + test_seconds(0.0) / 7;
 }
 
 static void mmap_agrees_with_the_reference(void **state)
@@ -328,6 +329,18 @@ static void sbrk_agrees_with_the_reference(void **state)
 {
     (void)state;
     run("sbrk", (arena_options_t){.source = ARENA_SOURCE_SBRK, .limit_bytes = 2 * MIB}, 20, deadline());
+}
+
+static void a_break_that_moves_by_pages_agrees_with_the_reference(void **state)
+{
+    (void)state;
+    run("sbrk by pages",
+        (arena_options_t){.source = ARENA_SOURCE_SBRK,
+                          .flags = ARENA_NO_CACHE | ARENA_NO_SLABS,
+                          .limit_bytes = 2 * MIB,
+                          .growth_bytes = 8192,
+                          .trim_threshold_bytes = 32 * KIB},
+        20, deadline());
 }
 
 static void a_buffer_agrees_with_the_reference(void **state)
@@ -370,6 +383,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mmap_agrees_with_the_reference),
         cmocka_unit_test(sbrk_agrees_with_the_reference),
+        cmocka_unit_test(a_break_that_moves_by_pages_agrees_with_the_reference),
         cmocka_unit_test(a_buffer_agrees_with_the_reference),
         cmocka_unit_test(a_small_unaligned_buffer_agrees_with_the_reference),
         cmocka_unit_test(aligned_hooks_agree_with_the_reference),

@@ -195,6 +195,11 @@ static void run_all(void)
     run_one(NULL, 300000);
     run_one(&(arena_options_t){.flags = ARENA_NO_SLABS | ARENA_NO_CACHE | ARENA_PREFAULT}, 30000);
     run_one(&(arena_options_t){.source = ARENA_SOURCE_SBRK}, 100000);
+    run_one(&(arena_options_t){.source = ARENA_SOURCE_SBRK,
+                               .flags = ARENA_NO_CACHE | ARENA_NO_SLABS,
+                               .growth_bytes = 4096,
+                               .trim_threshold_bytes = 4096},
+            100000);
     run_one(&(arena_options_t){.source = ARENA_SOURCE_BUFFER, .buffer = buffer, .buffer_bytes = MIB}, 16000);
     run_one(&(arena_options_t){.source = ARENA_SOURCE_HOOKS, .hooks = book_hooks(&book)}, 100000);
     run_one(&(arena_options_t){.flags = ARENA_CHECKED | ARENA_HUGE_PAGES, .fit = ARENA_FIT_FIRST}, 100000);

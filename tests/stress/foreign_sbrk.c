@@ -23,9 +23,10 @@ static size_t foreigners;
 
 static int open_arena(void **state)
 {
-    (void)state;
+    const arena_options_t *options = *state;
+
     held = foreigners = 0;
-    return (arena = arena_create(&(arena_options_t){.source = ARENA_SOURCE_SBRK})) == NULL;
+    return (arena = arena_create(options)) == NULL;
 }
 
 static int close_arena(void **state)
@@ -187,7 +188,15 @@ static void random_moves_of_both_sides_agree(void **state)
         ;
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_arena, close_arena)
+static arena_options_t granules = {.source = ARENA_SOURCE_SBRK};
+static arena_options_t pages = {
+    .source = ARENA_SOURCE_SBRK, .flags = ARENA_NO_CACHE | ARENA_NO_SLABS, .growth_bytes = 4096};
+
+#define TEST_BY(options, name)                                           \
+    {                                                                    \
+#name " by " #options, name, open_arena, close_arena, &(options) \
+    }
+#define TEST(name) TEST_BY(granules, name), TEST_BY(pages, name)
 
 int main(void)
 {

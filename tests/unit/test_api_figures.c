@@ -21,6 +21,8 @@ static const struct {
     {"mmap, quantum 8", {.quantum = 8, .flags = ARENA_NO_SLABS | ARENA_NO_CACHE}},
     {"mmap, limit", {.limit_bytes = 64 * MIB}},
     {"sbrk", {.source = ARENA_SOURCE_SBRK}},
+    {"sbrk, by pages",
+     {.source = ARENA_SOURCE_SBRK, .flags = ARENA_NO_CACHE | ARENA_NO_SLABS, .growth_bytes = 4096}},
     {"buffer", {.source = ARENA_SOURCE_BUFFER, .buffer = buffer, .buffer_bytes = sizeof buffer}},
     {"hooks", {.source = ARENA_SOURCE_HOOKS, .hooks = {book_map, book_unmap, book_purge, &book}}},
 };

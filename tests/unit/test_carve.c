@@ -635,7 +635,7 @@ static void a_span_outside_the_map_becomes_one_run(void **state)
     (void)state;
     for (size_t skew = 0; skew < 16; skew += 5) {
         size_t free_before = arena->totals.free_chunk_bytes;
-        carve_add_span_locked(arena, span + skew, sizeof span - 16, false);
+        carve_add_span_locked(arena, span + skew, sizeof span - 16, false, false);
         chunk_t *chunk = take(4096);
         assert_true(contains(span + skew, sizeof span - 16, chunk));
         assert_true(is_aligned(chunk_block(chunk), 16));

@@ -407,7 +407,7 @@ static void unaligned_memory_is_found_by_its_bounds(void **state)
     assert_true(region_grow_unlocked(arena, 1));
     region_t *region = arena->regions;
     assert_false(region->in_map);
-    assert_true(region->raw);
+    assert_int_equal(region->raw_bytes, region->bytes);
     assert_ptr_equal(region_by_bounds_locked(arena, region->start), region);
     assert_ptr_equal(region_by_bounds_locked(arena, region->start + region->bytes - 1), region);
     assert_null(region_by_bounds_locked(arena, region->start - 1));

@@ -18,7 +18,7 @@
 #include "../../tcache/tcache.h"
 #endif
 
-enum { GRANULES = 40, INVARIANTS = 15, SLAB_BLOCKS = 200 };
+enum { GRANULES = 40, INVARIANTS = 16, SLAB_BLOCKS = 200 };
 
 /*
  * The heap that is broken: [chunk run][slab][busy][free: purged, dirty][busy][free: zero], and a large block.
@@ -574,6 +574,24 @@ static void a_mark_that_does_not_match_the_names_is_invariant_15(void **state)
     expect_none(arena);
 }
 
+/* --- 16: the break --- */
+
+static void a_region_of_pages_that_ends_elsewhere_is_invariant_16(void **state)
+{
+    (void)state;
+    arena_t *paged = arena_create(&(arena_options_t){
+        .source = ARENA_SOURCE_SBRK, .flags = ARENA_NO_CACHE | ARENA_NO_SLABS, .growth_bytes = 4096});
+    must(paged != NULL && arena_alloc(paged, 10000) != NULL);
+    expect_none(paged);
+    must(sbrk(4096) != (void *)-1);
+    paged->regions->bytes += 4096; /* where no sentinel is */
+    expect_only(paged, INVARIANT_BREAK);
+    paged->regions->bytes -= 4096;
+    must(sbrk(-4096) != (void *)-1);
+    expect_none(paged);
+    arena_destroy(paged);
+}
+
 #define in_heap(test) cmocka_unit_test_setup_teardown(test, open_heap, close_heap)
 
 int main(void)
@@ -603,6 +621,7 @@ int main(void)
         in_heap(a_name_of_no_live_block_is_invariant_14),
         in_heap(a_name_of_a_cached_block_is_invariant_14),
         in_heap(a_mark_that_does_not_match_the_names_is_invariant_15),
+        in_heap(a_region_of_pages_that_ends_elsewhere_is_invariant_16),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
