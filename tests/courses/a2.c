@@ -249,37 +249,68 @@ static int overhead_is_below_8_bytes_a_block_out_of_band(void *unused)
     return used_nothing_but_the_break();
 }
 
-/* Every block with its header in front, by an arena of chunks. It grows by granules of 64 KiB: bytes are counted when
- * those that it has are full. */
-static int overhead_is_below_13_5_bytes_a_block_in_band(void *unused)
+/* Every block with its header in front, by an arena of chunks on the break, which it moves page by page. */
+static arena_t *in_band(void)
 {
-    rng_t rng = {3};
     arena_t *arena = arena_create(&(arena_options_t){.source = ARENA_SOURCE_SBRK,
                                                      .flags = ARENA_NO_SLABS | ARENA_NO_CACHE,
-                                                     .growth_bytes = 64 * KIB,
+                                                     .growth_bytes = PAGE,
+                                                     .trim_threshold_bytes = PAGE,
                                                      .quantum = 8});
-    size_t count = 0, asked = 0, at_many = 0, moves = 0;
-    char *start = NULL, *top = NULL;
+    must(arena != NULL);
+    return arena;
+}
+
+/* All that the break moved is counted. */
+static int overhead_is_below_13_5_bytes_a_block_in_band(void *unused)
+{
+    static size_t moved[MANY];
+    rng_t rng = {3};
+    arena_t *arena = in_band();
+    char *start = break_now();
+    size_t asked = 0, most = 0;
 
     (void)unused;
-    must(arena != NULL);
-    while (count <= MANY || ups == moves) {
-        size_t size = 1 + rng_below(&rng, 128);
-        moves = ups;
-        top = break_now();
-        char *block = arena_alloc(arena, size);
-        must(block != NULL);
-        start = count == 0 ? (char *)((uintptr_t)block / (64 * KIB) * (64 * KIB)) : start;
-        if (ups != moves && count > MANY)
-            break; /* this one did not fit any more */
-        count++;
-        asked += size;
-        at_many = count == MANY ? (size_t)(break_now() - start) - asked : at_many;
+    for (size_t i = 0; i < MANY; i++) {
+        sizes[i] = 1 + rng_below(&rng, 128);
+        must((blocks[i] = arena_alloc(arena, sizes[i])) != NULL);
+        fill(blocks[i], sizes[i], i);
+        asked += sizes[i];
+        moved[i] = ups;
+        most = i >= 128 && ups - moved[i - 128] > most ? ups - moved[i - 128] : most;
     }
-    double each = (double)((size_t)(top - start) - asked) / (double)count;
-    printf("overhead in band: %.2f bytes a block for %zu, when 64 KiB more come; %.2f for 10,000\n", each,
-           count, (double)at_many / MANY);
-    must(each < 13.5);
+    double each = (double)((size_t)(break_now() - start) - asked) / MANY;
+    printf("overhead in band: %.2f bytes a block for 10,000; at most %zu moves in 128\n", each, most);
+    must(each < 13.5 && most < 8);
+    for (size_t i = 0; i < MANY; i++)
+        must(holds(blocks[i], sizes[i], i));
+    return 0;
+}
+
+static int the_break_comes_down_page_by_page_in_band(void *unused)
+{
+    arena_t *arena = in_band();
+    char *start = break_now();
+    size_t steps = 0;
+
+    (void)unused;
+    for (size_t i = 0; i < 256; i++)
+        must((blocks[i] = arena_alloc(arena, 1024)) != NULL);
+    char *top = break_now();
+    for (size_t i = 0; i < 255; i += 2)
+        arena_free(arena, blocks[i]);
+    must(break_now() == top); /* the last block is there */
+    for (size_t i = 255; i < 256; i -= 2) {
+        char *before = break_now();
+        arena_free(arena, blocks[i]);
+        must((before - break_now()) % PAGE == 0 && before - break_now() <= 2 * PAGE);
+        steps += break_now() != before;
+    }
+    printf("given back in band: %zu pages in %zu steps, %zu stay\n", (size_t)(top - break_now()) / PAGE,
+           steps, (size_t)(break_now() - start + PAGE - 1) / PAGE);
+    must(break_now() - start <= 2 * PAGE && arena_check(arena) == 0);
+    arena_trim(arena, 0);
+    must(break_now() == start);
     return 0;
 }
 
@@ -419,6 +450,7 @@ int main(void)
         TEST(overhead_is_below_13_5_bytes_a_block_in_band),
         TEST(the_block_freed_last_comes_first),
         TEST(the_break_comes_down_when_the_last_block_goes_and_not_before),
+        TEST(the_break_comes_down_page_by_page_in_band),
         TEST(blocks_of_8_lie_side_by_side),
         TEST(when_there_is_no_more_memory_it_says_so),
     };
