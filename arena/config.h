@@ -101,6 +101,7 @@ enum {
 #define CACHE_HELD_BYTES (1 * MIB)     /* full magazines that a thread keeps, and a quarter of one class; */
 #define CACHE_MOST_BYTES (4 * MIB)     /* rises up to this while it takes others from the depot */
 #define DEPOT_CLASS_BYTES (4 * MIB)    /* full magazines of one class in a depot */
+#define DEPOT_SLAB_BYTES (256 * KIB)   /* of one that slabs serve */
 #define DEPOT_HELD_BYTES (16 * MIB)    /* and of all classes */
 #define FLOW_LEAST_BYTES (8 * KIB)     /* cached blocks above go home whenever the arena would have to grow */
 #define FLOW_MUCH_BYTES (2 * MIB) /* and smaller ones if they are more than that, and than 1/32 of it all */

@@ -67,8 +67,8 @@ void *malloc(size_t request)
 static NOINLINE void free_other(void *block)
 {
     uint32_t entry = pagemap_entry_marked(block);
-    cache_t *cache = record_lookup(entry >> 8);
-    if (LIKELY(cache != NULL)) {
+    cache_t *cache = entry == 0 ? NULL : record_lookup(entry >> 8);
+    if (cache != NULL) {
         if (cache != table_home()) {
             domain_note_foreign(entry >> 8);
         }

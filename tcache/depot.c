@@ -20,11 +20,20 @@ size_t depot_held_bytes(depot_t *depot)
     return bytes;
 }
 
+/*
+ * Blocks of slabs are for other threads to take, and no more than that is kept: one that goes home into its slab's bitmap
+ * is cheap, and comes out again in the order of the addresses, where a depot returns them in that of the frees.
+ */
+static size_t most_bytes(unsigned class)
+{
+    return class <= SLAB_CLASSES ? DEPOT_SLAB_BYTES : DEPOT_CLASS_BYTES;
+}
+
 bool depot_put(depot_t *depot, unsigned class, magazine_t *magazine)
 {
     size_t bytes = magazine_bytes(class);
     lock_acquire(&depot->lock);
-    bool room = depot->count[class] * bytes < DEPOT_CLASS_BYTES && depot->held_bytes < DEPOT_HELD_BYTES;
+    bool room = depot->count[class] * bytes < most_bytes(class) && depot->held_bytes < DEPOT_HELD_BYTES;
     if (room) {
         magazine_set_next(magazine, depot->full[class]);
         depot->full[class] = magazine;
