@@ -116,22 +116,25 @@ static size_t in_demand(const granules_t *granules)
 static size_t dirty_allowed(const arena_t *arena)
 {
     size_t share = max_size(DIRTY_MIN_BYTES, arena->totals.peak_mapped_bytes / 16);
-    share = max_size(share, in_demand(arena->granules));
+    share = max_size(share, in_demand(arena->granules) / 8 * 9);
     return max_size(share, arena->large_threshold > LARGE_MIN_BYTES ? 2 * arena->large_threshold : 0);
 }
 
 /*
  * The dirty bytes that free runs should be cut down to; SIZE_MAX: they may stay. Beyond a bound that adapts, half of
- * them go.
+ * them go, or those that are not in demand.
  */
 static size_t dirty_target(const arena_t *arena)
 {
     size_t dirty = arena->totals.dirty_bytes;
-    size_t allowed = arena->trim_threshold_bytes;
-    if (arena->purge_failed || (allowed == 0 && dirty <= DIRTY_MIN_BYTES)) {
+    size_t threshold = arena->trim_threshold_bytes;
+    if (arena->purge_failed || (threshold == 0 && dirty <= DIRTY_MIN_BYTES)) {
         return SIZE_MAX;
     }
-    return dirty > (allowed != 0 ? allowed : dirty_allowed(arena)) ? dirty / 2 : SIZE_MAX;
+    if (threshold != 0) {
+        return dirty > threshold ? dirty / 2 : SIZE_MAX;
+    }
+    return dirty > dirty_allowed(arena) ? max_size(dirty / 2, in_demand(arena->granules)) : SIZE_MAX;
 }
 
 /* Whether much new memory was taken since the last look at what lies idle. */
