@@ -110,8 +110,10 @@ static void flow_back(arena_t *arena)
     }
     lock_acquire(&arena->lock);
     size_t mapped = arena->totals.mapped_bytes;
-    bool grew = mapped != arena->flowed_at_bytes;
-    arena->flowed_at_bytes = mapped;
+    bool grew = arena->granules == NULL || mapped != arena->granules->flowed_at_bytes;
+    if (grew && arena->granules != NULL) {
+        arena->granules->flowed_at_bytes = mapped;
+    }
     lock_release(&arena->lock);
     flow_back_from(arena, FLOW_LEAST_BYTES, mapped / 32);
     flow_back_from(arena, 0, grew ? mapped / 32 : max_size(mapped / 32, FLOW_MUCH_BYTES));

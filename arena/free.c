@@ -313,8 +313,8 @@ size_t alloc_usable(arena_t *arena, const void *block)
 
 /*
  * What a tick lets stay of the dirty bytes of free runs: a quarter of those that nobody wanted since the last, so that
- * they are gone in a second or so; but no more than is in use beside them, because who freed nearly all will hardly want it
- * back at once.
+ * they are gone in a second or so; but no more than is in use beside them, or in demand, because who freed nearly all will
+ * hardly want it back at once.
  */
 static size_t tick_target(arena_t *arena)
 {
@@ -322,7 +322,8 @@ static size_t tick_target(arena_t *arena)
     size_t dirty = arena->totals.dirty_bytes, idle = arena->granules->idle_bytes;
     size_t quarter = idle / 4 < TICK_RETAIN_BYTES ? 0 : idle / 4;
     arena->granules->idle_bytes = dirty;
-    return min_size(dirty - idle + quarter, max_size(in_use, TICK_RETAIN_BYTES));
+    size_t most = max_size(max_size(in_use, TICK_RETAIN_BYTES), in_demand(arena->granules));
+    return min_size(dirty - idle + quarter, most);
 }
 
 void alloc_tick(arena_t *arena)

@@ -84,6 +84,7 @@ typedef struct {
     size_t fresh_bytes;       /* of clean granules that never were resident */
     size_t cut_bytes;         /* cut off regions, and not yet back by their growth */
     size_t retaken_bytes;     /* clean granules taken that once were resident; halved by ticks */
+    size_t flowed_at_bytes;   /* mapped when what is cached last made room for growth */
     size_t most_in_use;       /* bytes of regions, lately: ticks halve what is above the present */
     size_t idle_bytes;        /* least that totals.dirty_bytes was since the last tick that looked */
     park_t park;
@@ -159,7 +160,6 @@ struct arena {
     struct large *larges;
     struct chunk *rover;    /* next fit: behind the last chunk given out */
     granule_t chunk_edge;   /* the granule behind the newest chunk run, where it prefers to grow */
-    size_t flowed_at_bytes; /* mapped when what is cached last made room for growth */
     bool purge_failed;      /* the kernel refused; not tried again by itself */
     size_t large_threshold;
     uint64_t failed_at_ms;   /* when an allocation last failed */
