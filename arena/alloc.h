@@ -35,9 +35,8 @@ HIDDEN void alloc_public_free(arena_t *arena, void *block);
  * is to be called when no lock is held. */
 HIDDEN size_t alloc_fill(arena_t *arena, unsigned class, void **out, size_t count, bool *settle);
 
-/* Whether a class above SLAB_MAX is worth a magazine: a few large blocks more or less in one are much memory, and few
- * programs use many of them. So it has to be freed EARN_FREES times first, by any thread: one that allocates for another
- * to free earns as much. Any thread, no lock. */
+/* Whether blocks of a class above SLAB_MAX were freed EARN_FREES times where no magazine took them: by any thread, so
+ * that one that allocates for others to free sees it. Any thread, no lock. */
 INLINE bool alloc_has_earned(const arena_t *arena, unsigned class)
 {
     return arena->granules != NULL &&

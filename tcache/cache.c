@@ -15,6 +15,7 @@ void cache_init(cache_t *cache, arena_t *arena)
     cache->tag = arena->tag;
     cache->counted_from += cache_allocations(cache); /* ticks go on: arenas may be shorter than one */
     memset(cache->fill, 0, sizeof cache->fill);
+    memset(cache->missed, 0, sizeof cache->missed);
     cache->graduated = 0;
     cache->full_most = CACHE_HELD_BYTES;
     cache->next_piece_bytes = PIECE_FIRST_BYTES;

@@ -74,10 +74,20 @@ INLINE void cache_count_allocation(cache_t *cache)
     }
 }
 
-/* Until then requests of the class get chunks of just their size. */
+/*
+ * A class above SLAB_MAX has to earn it, in the arena and by this thread's own use: a few large blocks more or less in
+ * each thread's magazine are much memory. Until then its requests get chunks of just their size.
+ */
 INLINE bool cache_is_worth_a_magazine(const cache_t *cache, unsigned class)
 {
-    return class <= SLAB_CLASSES || alloc_has_earned(cache->arena, class);
+    return class <= SLAB_CLASSES ||
+           (cache->missed[class] >= EARN_FREES && alloc_has_earned(cache->arena, class));
+}
+
+/* The class was wanted, and had no magazine. */
+INLINE void cache_count_miss(cache_t *cache, unsigned class)
+{
+    cache->missed[class] = (uint8_t)min_size(cache->missed[class] + 1u, EARN_FREES);
 }
 
 /* Takes the loaded magazine, an empty one, away. */

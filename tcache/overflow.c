@@ -47,6 +47,7 @@ static depot_t *depot_for(arena_t *arena)
 static bool make_room(cache_t *cache, unsigned class)
 {
     if (!cache_is_worth_a_magazine(cache, class) && cache->top[class] == magazine_top_of_dummy()) {
+        cache_count_miss(cache, class);
         return false;
     }
     magazine_t *fresh = cache_take_spare(cache);

@@ -42,6 +42,7 @@ void *cache_refill(cache_t *cache, unsigned class, size_t request)
 {
     void **top = cache->top[class];
     if (top == magazine_top_of_dummy() && !cache_is_worth_a_magazine(cache, class)) {
+        cache_count_miss(cache, class);
         return alloc_exact(cache->arena, request, &cache->settle_due);
     }
     if (top == magazine_top_of_dummy()) {
@@ -111,6 +112,7 @@ static bool has_earned(cache_t *cache, unsigned class)
 {
     lock_acquire(&cache->lock);
     bool earned = cache_is_worth_a_magazine(cache, class);
+    cache_count_miss(cache, class);
     lock_release(&cache->lock);
     return earned;
 }

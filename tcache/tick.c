@@ -33,6 +33,7 @@ static void decay_class(cache_t *cache, unsigned class, bool allocating)
     if (count == cache->held[class]) {
         cache_empty_loaded(cache, class);
         alloc_forget_earned(cache->arena, class);
+        cache->missed[class] = 0;
     }
     while (cache->full_least[class] != 0) {
         magazine_t *magazine = cache->full[class];
