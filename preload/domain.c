@@ -12,7 +12,8 @@
 
 enum {
     ARENAS_MAX = 64,
-    WAITS_TO_MOVE = TICK_ALLOCATIONS / 64, /* between two ticks, which then cost less than the waiting */
+    WAITS_TO_MOVE = TICK_ALLOCATIONS / 64, /* between two looks at an arena, and */
+    WAIT_SHARE_NS = 4000, /* one in so long: waiting, at a microsecond each, is a quarter of the time */
     FOREIGN_TO_JOIN = TICK_ALLOCATIONS / 4,
     PATIENCE_MAX = 1 << 20
 };
@@ -23,8 +24,8 @@ _Thread_local foreign_t domain_foreign;
 static _Atomic(arena_t *) arenas[ARENAS_MAX];
 /* relaxed: which arena the next new thread gets */
 static _Atomic unsigned next_thread;
-/* relaxed: the waits of each arena that a tick has seen */
-static _Atomic uint64_t waits_seen[ARENAS_MAX];
+/* relaxed: the waits of each arena that a look has seen, and when that was */
+static _Atomic uint64_t waits_seen[ARENAS_MAX], looked_ns[ARENAS_MAX];
 
 arena_t *domain_arena(unsigned i)
 {
@@ -210,17 +211,25 @@ static bool join(unsigned own)
     return true;
 }
 
+/*
+ * Whether threads waited for the arena's mutex for so much of the time since the last look that another arena would be
+ * worth its memory. Where blocks are large the kernel's work is the most of it, and two arenas have twice as much.
+ */
+static bool is_crowded(unsigned own)
+{
+    uint64_t waits = waits_of(domain_arena(own)), now = os_now_ns();
+    uint64_t seen = atomic_exchange_explicit(&waits_seen[own], waits, memory_order_relaxed);
+    uint64_t then = atomic_exchange_explicit(&looked_ns[own], now, memory_order_relaxed);
+    uint64_t more = waits > seen ? waits - seen : 0;
+    return more >= WAITS_TO_MOVE && now - then <= more * WAIT_SHARE_NS;
+}
+
 void domain_look(void)
 {
     int saved = errno;
     unsigned own = own_index(count_arenas());
-    arena_t *home = domain_arena(own);
-    if (home != NULL && !join(own)) {
-        uint64_t waits = waits_of(home);
-        uint64_t seen = atomic_exchange_explicit(&waits_seen[own], waits, memory_order_relaxed);
-        if (waits > seen && waits - seen >= WAITS_TO_MOVE) {
-            domain_spread(true);
-        }
+    if (domain_arena(own) != NULL && !join(own) && is_crowded(own)) {
+        domain_spread(true);
     }
     errno = saved;
 }
