@@ -180,7 +180,11 @@ static void *take_any(arena_t *arena, const want_t *want, bool *zero)
     lock_acquire(&arena->lock);
     bool large = is_large(arena, want);
     void *block = large ? NULL : take_locked(arena, want, zero);
-    alloc_unlock(arena);
+    if (arena->paged) {
+        lock_release(&arena->lock); /* its break comes down by frees alone */
+    } else {
+        alloc_unlock(arena);
+    }
     if (large) {
         block = large_alloc(arena, want->request, want->alignment, zero);
     }

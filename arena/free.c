@@ -104,19 +104,25 @@ static misuse_t put_locked(arena_t *arena, void *block, size_t *usable)
 
 /*
  * What is to stay because purging it would be in vain: an arena that takes much again that it gave back pays a fault for
- * each page. A little of that is the price of being lean; beyond, more and more stays, up to as much as was in use lately.
+ * each page. A little of that is the price of being lean; beyond, more and more stays, as long as all that is resident is at
+ * most 11/8 of what was in use lately.
  */
-static size_t in_demand(const granules_t *granules)
+static size_t in_demand(const arena_t *arena)
 {
-    size_t retaken = granules == NULL ? 0 : granules->retaken_bytes;
-    return retaken <= RETAKEN_BYTES ? 0 : min_size(8 * (retaken - RETAKEN_BYTES), granules->most_in_use);
+    const granules_t *granules = arena->granules;
+    if (granules == NULL || granules->retaken_bytes <= RETAKEN_BYTES || arena->purge_delay_ms == UINT32_MAX) {
+        return 0;
+    }
+    size_t most = max_size(granules->most_in_use, run_in_use_locked(arena));
+    size_t room = most / 8 * 11 - run_in_use_locked(arena);
+    return min_size(8 * (granules->retaken_bytes - RETAKEN_BYTES), room);
 }
 
 /* What may lie idle without end. */
 static size_t dirty_allowed(const arena_t *arena)
 {
     size_t share = max_size(DIRTY_MIN_BYTES, arena->totals.peak_mapped_bytes / 16);
-    share = max_size(share, in_demand(arena->granules) / 8 * 9);
+    share = max_size(share, in_demand(arena) / 8 * 9);
     return max_size(share, arena->large_threshold > LARGE_MIN_BYTES ? 2 * arena->large_threshold : 0);
 }
 
@@ -134,7 +140,7 @@ static size_t dirty_target(const arena_t *arena)
     if (threshold != 0) {
         return dirty > threshold ? dirty / 2 : SIZE_MAX;
     }
-    return dirty > dirty_allowed(arena) ? max_size(dirty / 2, in_demand(arena->granules)) : SIZE_MAX;
+    return dirty > dirty_allowed(arena) ? max_size(dirty / 2, in_demand(arena)) : SIZE_MAX;
 }
 
 /* Whether much new memory was taken since the last look at what lies idle. */
@@ -160,7 +166,7 @@ static size_t target_for_taken(arena_t *arena)
     if (dirty == 0 || arena->purge_failed || arena->trim_threshold_bytes != 0) {
         return dirty_target(arena);
     }
-    size_t target = max_size(dirty - min_size(taken, dirty), in_demand(arena->granules));
+    size_t target = max_size(dirty - min_size(taken, dirty), in_demand(arena));
     return target >= dirty ? dirty_target(arena) : min_size(target, dirty_allowed(arena));
 }
 
@@ -182,6 +188,10 @@ size_t alloc_lower_break(arena_t *arena, size_t keep_bytes)
     if (bytes != 0 && !region_cut(arena, region, end - bytes, bytes)) {
         alloc_adopt_raw(arena);
         bytes = 0;
+    } else if (bytes != 0) {
+        lock_acquire(&arena->lock);
+        arena->purge_failed = false;
+        lock_release(&arena->lock);
     }
     lock_release(&arena->grow);
     return bytes;
@@ -193,11 +203,21 @@ static size_t break_target(const arena_t *arena)
     const region_t *region = arena->purge_failed ? NULL : region_highest_locked(arena);
     size_t free = region == NULL ? 0 : carve_free_end_locked(arena, region->start, region->bytes);
     size_t allowed = arena->trim_threshold_bytes != 0 ? arena->trim_threshold_bytes : dirty_allowed(arena);
-    return free > allowed ? arena->totals.mapped_bytes - free / 2 : SIZE_MAX;
+    size_t stays = max_size(arena->totals.mapped_bytes - free / 2, arena->first_region_bytes);
+    bool much = free > max_size(allowed, arena->growth_bytes) && stays < arena->totals.mapped_bytes;
+    return much ? stays : SIZE_MAX;
+}
+
+/* Whether much is idle that no tick looked after: there are none without caches, nor for blocks above CLASS_MAX. */
+static bool is_late(const arena_t *arena)
+{
+    return arena->totals.dirty_bytes > DIRTY_MIN_BYTES && arena->purge_delay_ms != UINT32_MAX &&
+           os_now_ms() - arena->dirty_since_ms >= arena->purge_delay_ms;
 }
 
 void alloc_unlock(arena_t *arena)
 {
+    bool late = is_late(arena);
     size_t target = UNLIKELY(took_much(arena)) ? target_for_taken(arena) : dirty_target(arena);
     size_t keep_bytes = UNLIKELY(arena->paged) ? break_target(arena) : SIZE_MAX;
     lock_release(&arena->lock);
@@ -206,6 +226,9 @@ void alloc_unlock(arena_t *arena)
     }
     if (UNLIKELY(target != SIZE_MAX)) {
         region_purge(arena, target);
+    }
+    if (UNLIKELY(late)) {
+        alloc_tick(arena);
     }
 }
 
@@ -322,7 +345,7 @@ static size_t tick_target(arena_t *arena)
     size_t dirty = arena->totals.dirty_bytes, idle = arena->granules->idle_bytes;
     size_t quarter = idle / 4 < TICK_RETAIN_BYTES ? 0 : idle / 4;
     arena->granules->idle_bytes = dirty;
-    size_t most = max_size(max_size(in_use, TICK_RETAIN_BYTES), in_demand(arena->granules));
+    size_t most = max_size(max_size(in_use, TICK_RETAIN_BYTES), in_demand(arena));
     return min_size(dirty - idle + quarter, most);
 }
 

@@ -58,7 +58,7 @@ typedef struct region {
     uint32_t pad;          /* sbrk: bytes before start that aligned it */
     arena_source_t source; /* the arena's, or mmap if that was spilled to */
     uint32_t id;           /* what run tags carry */
-    bool in_map;           /* false: one chunk run at unaligned addresses, found by bounds */
+    bool in_map;           /* false: one chunk run, found by bounds */
     bool zero;             /* what is raw reads as zero */
 } region_t;
 
@@ -77,7 +77,7 @@ typedef struct {
     run_bins_t dirty_runs; /* free runs with a resident granule */
     run_bins_t clean_runs; /* free runs without one */
     slab_class_t slab_class[SLAB_CLASSES + 1];
-    /* classes above SLAB_MAX: frees that no magazine took, up to EARN_FREES; relaxed, a hint. See alloc_count_earned */
+    /* classes above SLAB_MAX: frees that no magazine took, up to EARN_FREES; relaxed, a hint. See alloc_has_earned */
     _Atomic(uint8_t) earned[CLASSES + 1];
     size_t clean_taken_bytes; /* out of clean runs while there were dirty ones, since the last purge */
     size_t large_taken_bytes; /* for large blocks, since the last look at what lies idle */
@@ -85,7 +85,7 @@ typedef struct {
     size_t cut_bytes;         /* cut off regions, and not yet back by their growth */
     size_t retaken_bytes;     /* clean granules taken that once were resident; halved by ticks */
     size_t flowed_at_bytes;   /* mapped when what is cached last made room for growth */
-    size_t most_in_use;       /* bytes of regions, lately: ticks halve what is above the present */
+    size_t most_in_use;       /* as run_in_use_locked, lately: ticks halve what is above the present */
     size_t idle_bytes;        /* least that totals.dirty_bytes was since the last tick that looked */
     park_t park;
 } granules_t;
@@ -158,9 +158,9 @@ struct arena {
     region_t *regions;
     region_t first_region; /* most arenas have one only: its descriptor; start NULL while unused */
     struct large *larges;
-    struct chunk *rover;    /* next fit: behind the last chunk given out */
-    granule_t chunk_edge;   /* the granule behind the newest chunk run, where it prefers to grow */
-    bool purge_failed;      /* the kernel refused; not tried again by itself */
+    struct chunk *rover;  /* next fit: behind the last chunk given out */
+    granule_t chunk_edge; /* the granule behind the newest chunk run, where it prefers to grow */
+    bool purge_failed;    /* the kernel refused; not tried again by itself */
     size_t large_threshold;
     uint64_t failed_at_ms;   /* when an allocation last failed */
     struct chunk *deferred;  /* freed beside an open piece, to be merged later */

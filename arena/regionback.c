@@ -67,10 +67,10 @@ bool region_cut(arena_t *arena, region_t *region, char *start, size_t bytes)
     lock_acquire(&arena->lock);
     arena->totals.kernel_calls++;
     if (gone) {
-        size_t fresh = min_size(arena->granules->fresh_bytes, bytes);
+        size_t fresh = region->in_map ? min_size(arena->granules->fresh_bytes, bytes) : bytes;
         arena->totals.mapped_bytes -= bytes;
         arena->totals.purged_bytes += bytes;
-        arena->granules->fresh_bytes -= fresh;
+        arena->granules->fresh_bytes -= region->in_map ? fresh : 0;
         arena->granules->cut_bytes += bytes - fresh;
     } else {
         if (whole) {

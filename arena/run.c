@@ -146,7 +146,8 @@ static bool mark_taken(arena_t *arena, granule_t first, uint32_t length, uint32_
     if (arena->totals.dirty_bytes < CLEAN_TAKEN_BYTES) {
         arena->granules->clean_taken_bytes = 0;
     }
-    arena->granules->most_in_use = max_size(arena->granules->most_in_use, run_in_use_locked(arena));
+    granules_t *granules = arena->granules;
+    granules->most_in_use = max_size(granules->most_in_use, run_in_use_locked(arena));
     pagemap_set(first, length, arena->tag | kind);
     return zero;
 }

@@ -141,7 +141,7 @@ typedef struct {
     size_t buffer_bytes;         /* at least 2,048; what is beyond limit_bytes is not used */
     arena_hooks_t hooks;         /* ARENA_SOURCE_HOOKS: map and unmap are required */
     size_t limit_bytes;          /* on mapped bytes, exact; 0: none */
-    size_t first_region_bytes;   /* rounded up to 64 KiB; 0: 128 KiB */
+    size_t first_region_bytes;   /* rounded up to 64 KiB; 0: 128 KiB. By pages: to a page */
     size_t growth_bytes;         /* smallest later region; 0: a quarter of what is mapped, up to 64 MiB. Below
                                     64 KiB, with SBRK, NO_CACHE and NO_SLABS: the break moves by pages */
     size_t trim_threshold_bytes; /* free tail that goes back by itself; 0: adapts; SIZE_MAX: never */

@@ -84,6 +84,12 @@ INLINE bool cache_is_worth_a_magazine(const cache_t *cache, unsigned class)
            (cache->missed[class] >= EARN_FREES && alloc_has_earned(cache->arena, class));
 }
 
+/* Whether a request of the class is served by one. */
+INLINE bool cache_has_magazine(const cache_t *cache, unsigned class)
+{
+    return cache->top[class] != magazine_top_of_dummy() || cache_is_worth_a_magazine(cache, class);
+}
+
 /* The class was wanted, and had no magazine. */
 INLINE void cache_count_miss(cache_t *cache, unsigned class)
 {

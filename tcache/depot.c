@@ -12,10 +12,13 @@ depot_t *depot_create(void)
     return depot;
 }
 
-size_t depot_held_bytes(depot_t *depot)
+size_t depot_held_bytes(depot_t *depot, unsigned least)
 {
+    size_t bytes = 0;
     lock_acquire(&depot->lock);
-    size_t bytes = depot->held_bytes;
+    for (unsigned class = least; class <= CLASSES; class ++) {
+        bytes += depot->count[class] * magazine_bytes(class);
+    }
     lock_release(&depot->lock);
     return bytes;
 }

@@ -28,8 +28,8 @@ INLINE depot_t *depot_of(const arena_t *arena)
 /* NULL: no memory. */
 HIDDEN depot_t *depot_create(void);
 
-/* Bytes in all classes. */
-HIDDEN size_t depot_held_bytes(depot_t *depot);
+/* Bytes in the classes from `least` on. */
+HIDDEN size_t depot_held_bytes(depot_t *depot, unsigned least);
 
 /* False: it holds enough, of the class or altogether. */
 HIDDEN bool depot_put(depot_t *depot, unsigned class, magazine_t *magazine);

@@ -46,7 +46,7 @@ static depot_t *depot_for(arena_t *arena)
 /* Makes room where the magazine is full (or the dummy): keeps it, deposits it, or empties it: true. */
 static bool make_room(cache_t *cache, unsigned class)
 {
-    if (!cache_is_worth_a_magazine(cache, class) && cache->top[class] == magazine_top_of_dummy()) {
+    if (!cache_has_magazine(cache, class)) {
         cache_count_miss(cache, class);
         return false;
     }

@@ -41,7 +41,7 @@ void *cache_alloc_empty(cache_t *cache, size_t class, size_t request)
 void *cache_refill(cache_t *cache, unsigned class, size_t request)
 {
     void **top = cache->top[class];
-    if (top == magazine_top_of_dummy() && !cache_is_worth_a_magazine(cache, class)) {
+    if (!cache_has_magazine(cache, class)) {
         cache_count_miss(cache, class);
         return alloc_exact(cache->arena, request, &cache->settle_due);
     }
@@ -108,13 +108,13 @@ static void *alloc_slow(cache_t *cache, unsigned class, size_t request)
     return block != NULL ? block : cache_refill(cache, class, request);
 }
 
-static bool has_earned(cache_t *cache, unsigned class)
+static bool has_magazine(cache_t *cache, unsigned class)
 {
     lock_acquire(&cache->lock);
-    bool earned = cache_is_worth_a_magazine(cache, class);
+    bool has = cache_has_magazine(cache, class);
     cache_count_miss(cache, class);
     lock_release(&cache->lock);
-    return earned;
+    return has;
 }
 
 void *cache_alloc_miss(arena_t *arena, size_t size)
@@ -125,7 +125,7 @@ void *cache_alloc_miss(arena_t *arena, size_t size)
         return alloc_public(arena, size);
     }
     unsigned class = sizeclass_of(size);
-    if (size > LARGE_MIN_BYTES && !has_earned(cache, class)) {
+    if (size > LARGE_MIN_BYTES && !has_magazine(cache, class)) {
         return alloc_public(arena, size); /* perhaps a large block */
     }
     void *block = NULL;

@@ -259,7 +259,7 @@ misuse_t cachehook_flow_back(arena_t *arena, size_t least_bytes, size_t keep_byt
     misuse_t wrong = MISUSE_NONE;
     void *block = NULL;
     depot_t *depot = depot_of(arena);
-    if (depot != NULL && depot_held_bytes(depot) > keep_bytes) {
+    if (depot != NULL && depot_held_bytes(depot, least) > keep_bytes) {
         wrong = drain_depot(arena, least, culprit);
     }
     cache_t *cache = record_lookup(arena->index);
@@ -277,8 +277,7 @@ bool cachehook_has_magazine(const arena_t *arena, unsigned class)
 {
     cache_enter(&thread_self);
     const cache_t *cache = record_lookup(arena->index);
-    bool has = cache != NULL &&
-               (cache->top[class] != magazine_top_of_dummy() || cache_is_worth_a_magazine(cache, class));
+    bool has = cache != NULL && cache_has_magazine(cache, class);
     cache_leave(&thread_self);
     return has;
 }

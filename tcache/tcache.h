@@ -11,7 +11,8 @@
  * membarrier makes every running thread pass a full barrier: an owner that loaded the cache has its store
  * of busy visible to the revoker, and an owner that stores busy later loads cache_none. The owner that finds
  * it leaves, takes the cache's mutex and so waits for the revoker; it alone fills the slot again, under
- * the registry lock, which a revoker holds, too. The owner pays two plain stores and the compare that it needs anyway.
+ * the registry lock, which a revoker holds, too. A slot of the thread's record (record_lookup) is a permission of the same
+ * kind: a revoker marks it where it empties the table's. The owner pays two plain stores and the compare that it needs anyway.
  *
  * Under ThreadSanitizer, which does not know membarrier, busy is a real lock that both sides take: same
  * functions, same callers. tests/model/asymmetric.c explores every interleaving of the shipped protocol.
@@ -219,6 +220,9 @@ INLINE void cache_leave(thread_t *thread)
 
 /* The calling thread's cache of the arena, made if need be and put into its table; NULL: it gets none. */
 HIDDEN cache_t *thread_cache(arena_t *arena);
+
+/* Puts a cache of the calling thread back into its table, if another arena's is in its slot. */
+HIDDEN void thread_restore(cache_t *cache);
 
 /* Makes the arena the calling thread's home: its cache, once there is one, is in slot 0. What the thread had cached
  * of the old home goes back there. The arena may never be destroyed. */

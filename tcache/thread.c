@@ -104,7 +104,10 @@ static bool make_slot_locked(thread_record_t *record, size_t index)
         return false;
     }
     for (size_t i = 0; i < record->many_count; i++) {
-        atomic_init(&many[i], atomic_load_explicit(&record->many[i], memory_order_relaxed));
+        uintptr_t cache = atomic_load_explicit(&record->many[i], memory_order_relaxed);
+        if (cache != 0) { /* else the page may stay untouched */
+            atomic_init(&many[i], cache);
+        }
     }
     free_many(record);
     record->many = many;
@@ -141,6 +144,18 @@ void threads_evict(const cache_t *cache)
     atomic_store_explicit(slot_of(cache), (uintptr_t)cache | CACHE_EVICTED, memory_order_relaxed);
 }
 
+/* The calling thread's, or one that is no more. */
+static void free_retired_locked(thread_record_t *record, unsigned keep)
+{
+    while (record->retired_count > keep) {
+        cache_t *cache = record->retired;
+        record->retired = cache->next_in_arena;
+        record->retired_count--;
+        cache_free_spares(cache, 0);
+        meta_free(cache);
+    }
+}
+
 /*
  * Back to the thread that it came from and to no other: that thread may have loaded it from a slot that two
  * arenas share, and be about to compare its arena. It alone may see it become another arena's, or unmap it.
@@ -154,17 +169,8 @@ void threads_recycle_cache_locked(cache_t *cache)
     record->retired_count++;
     cache->next_in_arena = record->retired;
     record->retired = cache;
-}
-
-/* The calling thread's, or one that is no more. */
-static void free_retired_locked(thread_record_t *record, unsigned keep)
-{
-    while (record->retired_count > keep) {
-        cache_t *cache = record->retired;
-        record->retired = cache->next_in_arena;
-        record->retired_count--;
-        cache_free_spares(cache, 0);
-        meta_free(cache);
+    if (record->thread == &thread_self) {
+        free_retired_locked(record, RETIRED_MAX);
     }
 }
 
@@ -185,6 +191,9 @@ static void give_up_cache_locked(cache_t *cache)
     lock_acquire(&arena->lock);
     piece_close_locked(cache);
     arena->totals.allocations += cache_allocations(cache);
+    if (arena->cache_count == 1 && arena->granules != NULL) {
+        arena->granules->retaken_bytes = 0; /* nobody is left to take it once more */
+    }
     lock_release(&arena->lock);
     misuse_t wrong = cache_drain(cache, 1, &culprit);
     lock_release(&cache->lock);
@@ -270,6 +279,16 @@ static cache_t *create_locked(thread_record_t *record, arena_t *arena)
     return cache;
 }
 
+/* The calling thread may use it from now on. No revoker is at it: it would hold the registry lock. */
+static void permit_locked(cache_t *cache)
+{
+    atomic_store_explicit(slot_of(cache), (uintptr_t)cache, memory_order_relaxed);
+    atomic_store_explicit(table_slot(&thread_self, cache->arena), cache, memory_order_relaxed);
+    if (thread_home() == cache->arena) {
+        atomic_store_explicit(table_slot(&thread_self, NULL), cache, memory_order_relaxed);
+    }
+}
+
 cache_t *thread_cache(arena_t *arena)
 {
     thread_t *self = &thread_self;
@@ -285,15 +304,20 @@ cache_t *thread_cache(arena_t *arena)
         cache = cache_at_locked(self->record, arena->index);
         cache = cache != NULL ? cache : create_locked(self->record, arena);
     }
-    if (cache != NULL) { /* no revoker is at it: it would hold the registry lock */
-        atomic_store_explicit(slot_of(cache), (uintptr_t)cache, memory_order_relaxed);
-        atomic_store_explicit(table_slot(self, arena), cache, memory_order_relaxed);
-        if (thread_home() == arena) {
-            atomic_store_explicit(table_slot(self, NULL), cache, memory_order_relaxed);
-        }
+    if (cache != NULL) {
+        permit_locked(cache);
     }
     lock_release(&registry_lock);
     return cache;
+}
+
+void thread_restore(cache_t *cache)
+{
+    if (table_lookup(cache->arena) != cache && !lock_fork_passes) {
+        lock_acquire(&registry_lock);
+        permit_locked(cache);
+        lock_release(&registry_lock);
+    }
 }
 
 void thread_settle(arena_t *arena)
@@ -301,18 +325,22 @@ void thread_settle(arena_t *arena)
     thread_t *self = &thread_self;
     arena_t *old = thread_home();
     atomic_store_explicit(&self->home, arena, memory_order_relaxed);
+    cache_t *left = NULL;
     lock_acquire(&registry_lock);
     if (self->record != NULL && old != arena && !lock_fork_passes) { /* else all caches are stopped */
-        cache_t *left = old == NULL ? NULL : cache_at_locked(self->record, old->index);
+        left = old == NULL ? NULL : cache_at_locked(self->record, old->index);
         if (left != NULL) {
             give_up_cache_locked(left);
         }
         cache_t *cache = cache_at_locked(self->record, arena->index);
         if (cache != NULL) {
-            atomic_store_explicit(table_slot(self, NULL), cache, memory_order_relaxed);
+            permit_locked(cache);
         }
     }
     lock_release(&registry_lock);
+    if (left != NULL) {
+        alloc_settle(old);
+    }
 }
 
 unsigned thread_count_settled(const arena_t *arena)

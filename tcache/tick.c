@@ -32,8 +32,10 @@ static void decay_class(cache_t *cache, unsigned class, bool allocating)
     void **blocks = magazine_blocks(cache->top[class], class, &count);
     if (count == cache->held[class]) {
         cache_empty_loaded(cache, class);
-        alloc_forget_earned(cache->arena, class);
         cache->missed[class] = 0;
+        if (class > SLAB_CLASSES) {
+            alloc_forget_earned(cache->arena, class);
+        }
     }
     while (cache->full_least[class] != 0) {
         magazine_t *magazine = cache->full[class];
@@ -135,5 +137,6 @@ void *cache_alloc_tick(cache_t *cache, unsigned class)
     }
     decay(cache, class);
     cache_end_slow(cache, false);
+    thread_restore(cache);
     return block;
 }

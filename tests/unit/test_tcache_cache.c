@@ -387,7 +387,7 @@ static void a_cache_is_bounded_in_bytes(void **state)
     }
     arena_stats_t stats = stats_of(arena);
     assert_int_equal(stats.live_blocks, 0);
-    size_t depot_bytes = depot_held_bytes(depot_of(arena));
+    size_t depot_bytes = depot_held_bytes(depot_of(arena), 1);
     assert_true(depot_bytes != 0 && depot_bytes <= DEPOT_HELD_BYTES + MAGAZINE_HELD_BYTES);
     assert_true(stats.cached_bytes <= CACHE_MOST_BYTES + 8 * MAGAZINE_HELD_BYTES + depot_bytes);
     assert_true(stats.cached_bytes >= CACHE_HELD_BYTES / 4); /* it does keep something */
@@ -557,6 +557,53 @@ static void *use_them_all(void *unused)
             must(arena_check(surplus_arenas[i]) == 0);
         }
     return unused;
+}
+
+/* Two of one colour: the second displaces the first, which comes back although the second is still there. */
+static void a_displaced_cache_is_back_in_the_table_after_a_tick(void **state)
+{
+    enum { MANY = 2 * TABLE_SLOTS };
+    arena_t *arenas[MANY];
+
+    (void)state;
+    arena_free(arena, arena_alloc(arena, 100));
+    for (size_t i = 0; i < MANY; i++) {
+        must((arenas[i] = arena_create(NULL)) != NULL);
+        arena_free(arenas[i], arena_alloc(arenas[i], 100));
+    }
+    assert_true(table_lookup(arena)->arena != arena);
+    for (int i = 0; i <= TICK_ALLOCATIONS; i++)
+        arena_free(arena, arena_alloc(arena, 100));
+    assert_ptr_equal(table_lookup(arena)->arena, arena);
+    for (size_t i = 0; i < MANY; i++)
+        arena_destroy(arenas[i]);
+}
+
+static void *idle_in_the_class_of_the_arena(void *unused)
+{
+    for (int i = 0; i <= EARN_FREES; i++)
+        arena_free(arena, arena_alloc(arena, 300000));
+    for (int round = 0; round < 3; round++) {
+        must(usleep((PURGE_DELAY_MS + 10) * 1000) == 0);
+        for (int i = 0; i < TICK_ALLOCATIONS; i++)
+            arena_free(arena, arena_alloc(arena, 64));
+    }
+    return unused;
+}
+
+static void the_good_size_holds_after_another_thread_gave_the_class_up(void **state)
+{
+    (void)state;
+    arena_free(arena, arena_alloc(arena, 20 * MIB)); /* so that blocks of 300,000 bytes are chunks */
+    earn(300000);
+    void *kept = arena_alloc(arena, 300000); /* its magazine is empty now */
+    run_threads(1, idle_in_the_class_of_the_arena);
+    for (int i = 0; i < 3; i++) {
+        size_t good = arena_good_size(arena, 300000);
+        void *block = arena_alloc(arena, 300000);
+        assert_int_equal(arena_usable_size(arena, block), good);
+    }
+    arena_free(arena, kept);
 }
 
 static void beyond_its_bound_a_thread_gives_its_oldest_caches_up(void **state)
@@ -743,12 +790,12 @@ static void a_depot_is_emptied_before_its_arena_grows(void **state)
     earn(2048);
     must(arena_alloc_batch(arena, 2048, PASSED, passed) == PASSED);
     arena_free_batch(arena, passed, PASSED);
-    must(depot_held_bytes(depot_of(arena)) > arena->totals.mapped_bytes / 32);
+    must(depot_held_bytes(depot_of(arena), 1) > arena->totals.mapped_bytes / 32);
     size_t mapped = arena->totals.mapped_bytes;
     while (count < LARGE && arena->totals.mapped_bytes <= mapped)
         must((large[count++] = arena_alloc(arena, 200000)) != NULL);
     assert_true(count < LARGE);
-    assert_true(depot_held_bytes(depot_of(arena)) <= mapped / 32);
+    assert_true(depot_held_bytes(depot_of(arena), 1) <= mapped / 32);
     arena_free_batch(arena, large, count);
 }
 
@@ -810,6 +857,8 @@ int main(void)
         in_arena(no_arena_has_the_slot_of_null),
         in_arena(more_arenas_than_slots_keep_their_caches),
         in_arena(an_arena_beside_the_table_is_used_without_the_registry),
+        in_arena(a_displaced_cache_is_back_in_the_table_after_a_tick),
+        in_arena(the_good_size_holds_after_another_thread_gave_the_class_up),
         in_arena(beyond_its_bound_a_thread_gives_its_oldest_caches_up),
         in_arena(a_flush_sends_all_home_and_the_next_use_begins_anew),
         in_arena(a_reset_keeps_the_callers_cache_emptied),
