@@ -140,7 +140,8 @@ static size_t dirty_target(const arena_t *arena)
     if (threshold != 0) {
         return dirty > threshold ? dirty / 2 : SIZE_MAX;
     }
-    return dirty > dirty_allowed(arena) ? max_size(dirty / 2, in_demand(arena)) : SIZE_MAX;
+    size_t allowed = dirty_allowed(arena);
+    return dirty > allowed ? max_size(min_size(dirty / 2, allowed), in_demand(arena)) : SIZE_MAX;
 }
 
 /* Whether much new memory was taken since the last look at what lies idle. */
