@@ -210,10 +210,14 @@ static size_t break_target(const arena_t *arena)
 }
 
 /* Whether much is idle that no tick looked after: there are none without caches, nor for blocks above CLASS_MAX. */
-static bool is_late(const arena_t *arena)
+static bool is_late(arena_t *arena)
 {
-    return arena->totals.dirty_bytes > DIRTY_MIN_BYTES && arena->purge_delay_ms != UINT32_MAX &&
-           os_now_ms() - arena->dirty_since_ms >= arena->purge_delay_ms;
+    if (arena->totals.dirty_bytes <= DIRTY_MIN_BYTES || arena->purge_delay_ms == UINT32_MAX) {
+        return false;
+    }
+    uint64_t now = os_now_ms();
+    arena->dirty_since_ms = arena->dirty_since_ms == 0 ? now : arena->dirty_since_ms;
+    return now - arena->dirty_since_ms >= arena->purge_delay_ms;
 }
 
 void alloc_unlock(arena_t *arena)
