@@ -105,7 +105,7 @@ static misuse_t put_locked(arena_t *arena, void *block, size_t *usable)
 /*
  * What is to stay because purging it would be in vain: an arena that takes much again that it gave back pays a fault for
  * each page. A little of that is the price of being lean; beyond, more and more stays, as long as all that is resident is at
- * most 11/8 of what was in use lately.
+ * most half again as much as was in use lately.
  */
 static size_t in_demand(const arena_t *arena)
 {
@@ -114,7 +114,7 @@ static size_t in_demand(const arena_t *arena)
         return 0;
     }
     size_t most = max_size(granules->most_in_use, run_in_use_locked(arena));
-    size_t room = most / 8 * 11 - run_in_use_locked(arena);
+    size_t room = most / 2 * 3 - run_in_use_locked(arena);
     return min_size(8 * (granules->retaken_bytes - RETAKEN_BYTES), room);
 }
 
