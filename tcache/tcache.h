@@ -221,8 +221,8 @@ INLINE void cache_leave(thread_t *thread)
 /* The calling thread's cache of the arena, made if need be and put into its table; NULL: it gets none. */
 HIDDEN cache_t *thread_cache(arena_t *arena);
 
-/* Puts a cache of the calling thread back into its table, if another arena's is in its slot. */
-HIDDEN void thread_restore(cache_t *cache);
+/* Puts the calling thread's cache of the arena, if it has one, back into its table, where another arena's took its slot. */
+HIDDEN void thread_restore(const arena_t *arena);
 
 /* Makes the arena the calling thread's home: its cache, once there is one, is in slot 0. What the thread had cached
  * of the old home goes back there. The arena may never be destroyed. */

@@ -311,11 +311,15 @@ cache_t *thread_cache(arena_t *arena)
     return cache;
 }
 
-void thread_restore(cache_t *cache)
+void thread_restore(const arena_t *arena)
 {
-    if (table_lookup(cache->arena) != cache && !lock_fork_passes) {
+    if (table_lookup(arena)->arena != arena && !lock_fork_passes) {
         lock_acquire(&registry_lock);
-        permit_locked(cache);
+        cache_t *cache =
+            thread_self.record == NULL ? NULL : cache_at_locked(thread_self.record, arena->index);
+        if (cache != NULL) {
+            permit_locked(cache);
+        }
         lock_release(&registry_lock);
     }
 }

@@ -127,6 +127,7 @@ static void promote_moving(cache_t *cache)
 void *cache_alloc_tick(cache_t *cache, unsigned class)
 {
     void *block = cache_pop(cache, class);
+    const arena_t *arena = cache->arena;
     cache_begin_slow(cache);
     cache->until_tick = TICK_ALLOCATIONS;
     cache->ticks++;
@@ -136,7 +137,7 @@ void *cache_alloc_tick(cache_t *cache, unsigned class)
         promote_moving(cache);
     }
     decay(cache, class);
-    cache_end_slow(cache, false);
-    thread_restore(cache);
+    cache_end_slow(cache, false); /* may call hooks, which may cost the thread this cache */
+    thread_restore(arena);
     return block;
 }
