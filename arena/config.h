@@ -93,7 +93,8 @@ enum {
     PURGE_DELAY_MS = 250,
     REVOKE_POLL_MS = 20, /* how long a revoker waits for a thread inside a fast path */
     RETRY_PAUSE_MS = 1,  /* after a failure, the next one does not revoke caches again so soon */
-    LOCK_SPINS = 64      /* tries before a contended lock sleeps */
+    LOCK_SPINS = 256,    /* tries before a contended lock sleeps, */
+    LOCK_PAUSES = 8      /* of the CPU's pauses apart: some 30 us in all */
 };
 
 #define GRANULE ((size_t)1 << GRANULE_LOG2)

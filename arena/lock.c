@@ -57,11 +57,16 @@ void lock_init(lock_t *lock, lock_rank_t rank, bool off)
     pthread_mutex_init(&lock->mutex, NULL);
 }
 
-/* A holder runs a short section without system calls, so it is likely to leave while we spin. */
+/*
+ * A holder runs a short section without system calls, so it is likely to leave while we spin, and a sleep costs tens of
+ * microseconds. Each try takes the lock's cache line away from the holder, who needs it to let go: so they are few.
+ */
 static void acquire_contended(lock_t *lock)
 {
     for (int spin = 0; spin < LOCK_SPINS; spin++) {
-        cpu_relax();
+        for (int pause = 0; pause < LOCK_PAUSES; pause++) {
+            cpu_relax();
+        }
         if (pthread_mutex_trylock(&lock->mutex) == 0) {
             lock->waits++;
             return;
