@@ -143,7 +143,7 @@ struct arena {
     /* guarded by the registry lock */
     arena_t *next_live, *previous_live; /* or next free shell */
     unsigned pins;                      /* who keeps it from being removed for a moment */
-    unsigned cache_count;
+    unsigned cache_count;               /* of living threads */
     struct cache *caches;
     _Atomic(struct depot *)
         depot; /* made by who overflows first; swapped in with release, loaded with acquire */

@@ -49,18 +49,24 @@ INLINE void cache_load(cache_t *cache, unsigned class, magazine_t *full)
     cache_note_used(cache, class);
 }
 
-/* Puts the next of its own full magazines in place of the loaded one, which is empty. */
-INLINE bool cache_load_own(cache_t *cache, unsigned class)
+/* Takes the first of its own full magazines off the chain. There must be one. */
+INLINE magazine_t *cache_unchain(cache_t *cache, unsigned class)
 {
     magazine_t *magazine = cache->full[class];
-    if (magazine == NULL) {
-        return false;
-    }
     cache->full[class] = magazine_next(magazine);
     cache->full_count[class]--;
     cache->full_least[class] = (uint16_t)min_size(cache->full_least[class], cache->full_count[class]);
     cache->full_bytes -= magazine_bytes(class);
-    cache_load(cache, class, magazine);
+    return magazine;
+}
+
+/* Puts the next of its own full magazines in place of the loaded one, which is empty. */
+INLINE bool cache_load_own(cache_t *cache, unsigned class)
+{
+    if (cache->full[class] == NULL) {
+        return false;
+    }
+    cache_load(cache, class, cache_unchain(cache, class));
     return true;
 }
 
@@ -107,6 +113,9 @@ HIDDEN void cache_end_slow(cache_t *cache, bool settle);
 
 /* Sends blocks home; a misuse that this finds is kept for when no lock is held. */
 HIDDEN void cache_send_home(cache_t *cache, void **blocks, size_t count);
+
+/* What is left of it are loaded magazines with blocks: full ones go to the depot, or their blocks home, empty ones go. */
+HIDDEN void cache_pack(cache_t *cache);
 
 /* Empties the loaded magazine into the arena. */
 HIDDEN void cache_empty_loaded(cache_t *cache, unsigned class);

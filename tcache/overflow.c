@@ -70,6 +70,32 @@ static bool make_room(cache_t *cache, unsigned class)
     return false;
 }
 
+/* Into the depot, or home. */
+static void deposit(cache_t *cache, depot_t *depot, unsigned class)
+{
+    magazine_t *magazine = cache_unchain(cache, class);
+    if (depot == NULL || !depot_put(depot, class, magazine)) {
+        size_t count;
+        void **blocks = magazine_blocks(magazine_load_full(magazine, class), class, &count);
+        cache_send_home(cache, blocks, count);
+        cache_put_spare(cache, magazine);
+    }
+}
+
+void cache_pack(cache_t *cache)
+{
+    depot_t *depot = cache->full_bytes == 0 ? NULL : depot_for(cache->arena);
+    for (unsigned class = 1; class <= CLASSES; class ++) {
+        while (cache->full[class] != NULL) {
+            deposit(cache, depot, class);
+        }
+        if (*cache->top[class] == NULL) {
+            cache_unload(cache, class);
+        }
+    }
+    cache_free_spares(cache, 0);
+}
+
 /* The cache's mutex is not held. */
 static void free_slow(cache_t *cache, unsigned class, void *block)
 {

@@ -13,6 +13,7 @@
 #include "../arena/survey.h"
 #include "cache.h"
 #include "depot.h"
+#include "orphan.h"
 #include "piece.h"
 #include "threads.h"
 
@@ -29,6 +30,12 @@ void cachehook_init(void)
 static bool is_own(const cache_t *cache)
 {
     return cache->thread->thread == &thread_self;
+}
+
+/* Whether nobody else can be inside of it. */
+static bool is_at_rest(const cache_t *cache)
+{
+    return is_own(cache) || is_orphan(cache);
 }
 
 /* Spins, then sleeps, until the thread is out of its fast path; false: it did not leave in time. */
@@ -64,7 +71,7 @@ static void begin_stop(arena_t *arena)
     for (cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
         lock_acquire_one_of_many(&cache->lock);
         cache->locked = true;
-        cache->stopped = is_own(cache) || reach_works;
+        cache->stopped = is_at_rest(cache) || reach_works;
         if (cache->stopped) {
             threads_evict(cache);
         }
@@ -76,7 +83,7 @@ static void end_stop(arena_t *arena)
 {
     for (cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
         cache->stopped =
-            is_own(cache) || (cache->stopped && reach_works && wait_until_idle(cache->thread->thread));
+            is_at_rest(cache) || (cache->stopped && reach_works && wait_until_idle(cache->thread->thread));
         if (cache->stopped) {
             lock_acquire(&arena->lock);
             piece_close_locked(cache);
@@ -99,7 +106,7 @@ void cachehook_evict(arena_t *arena)
 static bool has_others(const arena_t *arena)
 {
     for (const cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
-        if (!is_own(cache)) {
+        if (!is_at_rest(cache)) {
             return true;
         }
     }

@@ -9,9 +9,10 @@
 #include "../arena/meta.h"
 #include "../arena/os.h"
 #include "../arena/registry.h"
+#include "cache.h"
 #include "depot.h"
+#include "orphan.h"
 #include "piece.h"
-#include "tcache.h"
 #include "threads.h"
 
 #include <pthread.h>
@@ -86,7 +87,7 @@ static bool register_self_locked(thread_t *self)
 /* A cache's own. */
 static cache_slot_t *slot_of(const cache_t *cache)
 {
-    return record_slot(cache->thread, cache->arena->index);
+    return is_orphan(cache) ? orphan_slot_locked(cache) : record_slot(cache->thread, cache->arena->index);
 }
 
 /* False: no memory. */
@@ -127,7 +128,7 @@ void threads_unlink_cache_locked(cache_t *cache)
     } else {
         cache->arena->caches = cache->next_in_arena;
     }
-    cache->arena->cache_count--;
+    cache->arena->cache_count -= !is_orphan(cache);
 }
 
 static void evict_from(_Atomic(cache_t *) *slot, const cache_t *cache)
@@ -171,6 +172,8 @@ void threads_recycle_cache_locked(cache_t *cache)
     record->retired = cache;
     if (record->thread == &thread_self) {
         free_retired_locked(record, RETIRED_MAX);
+    } else if (record == &orphanage) {
+        free_retired_locked(record, 0); /* that thread is no more */
     }
 }
 
@@ -181,19 +184,30 @@ static void free_record_locked(thread_record_t *record)
     meta_free(record);
 }
 
-/* The cache's blocks go home, then it is nobody's. Its thread is the caller, or ends. */
+/* Takes the cache away from its thread, which is the caller or no more; returns what the arena has mapped. */
+static size_t withdraw_locked(cache_t *cache)
+{
+    arena_t *arena = cache->arena;
+    threads_evict(cache);
+    lock_acquire(&arena->lock);
+    piece_close_locked(cache);
+    if (arena->cache_count == !is_orphan(cache) && arena->granules != NULL) {
+        arena->granules->retaken_bytes = 0; /* nobody is left to take it once more */
+    }
+    size_t mapped = arena->totals.mapped_bytes;
+    lock_release(&arena->lock);
+    return mapped;
+}
+
+/* The cache's blocks go home, then it is nobody's. Its thread is the caller, or no more. */
 static void give_up_cache_locked(cache_t *cache)
 {
     arena_t *arena = cache->arena;
     void *culprit = NULL;
     lock_acquire(&cache->lock);
-    threads_evict(cache);
+    withdraw_locked(cache);
     lock_acquire(&arena->lock);
-    piece_close_locked(cache);
     arena->totals.allocations += cache_allocations(cache);
-    if (arena->cache_count == 1 && arena->granules != NULL) {
-        arena->granules->retaken_bytes = 0; /* nobody is left to take it once more */
-    }
     lock_release(&arena->lock);
     misuse_t wrong = cache_drain(cache, 1, &culprit);
     lock_release(&cache->lock);
@@ -249,7 +263,18 @@ static void give_up_next_locked(thread_record_t *record)
     give_up_cache_locked(victim);
 }
 
-/* NULL: no memory, or too many: not this time. */
+static void link_in_arena_locked(cache_t *cache)
+{
+    arena_t *arena = cache->arena;
+    cache->previous_in_arena = NULL;
+    cache->next_in_arena = arena->caches;
+    if (cache->next_in_arena != NULL) {
+        cache->next_in_arena->previous_in_arena = cache;
+    }
+    arena->caches = cache;
+}
+
+/* That of a thread that ended, or a new one. NULL: no memory, or too many: not this time. */
 static cache_t *create_locked(thread_record_t *record, arena_t *arena)
 {
     bool surplus = record->caches >= CACHES_MAX && arena->cache_count != 0;
@@ -262,19 +287,17 @@ static cache_t *create_locked(thread_record_t *record, arena_t *arena)
     if (surplus) {
         give_up_next_locked(record);
     }
-    cache_t *cache = new_cache(record);
+    cache_t *cache = lock_fork_passes ? NULL : orphan_take_locked(arena); /* all caches are stopped then */
     if (cache == NULL) {
-        return NULL;
+        cache = new_cache(record);
+        if (cache == NULL) {
+            return NULL;
+        }
+        cache_init(cache, arena);
+        link_in_arena_locked(cache);
     }
-    cache_init(cache, arena);
     cache->thread = record;
     record->caches++;
-    cache->previous_in_arena = NULL;
-    cache->next_in_arena = arena->caches;
-    if (cache->next_in_arena != NULL) {
-        cache->next_in_arena->previous_in_arena = cache;
-    }
-    arena->caches = cache;
     arena->cache_count++;
     return cache;
 }
@@ -358,19 +381,62 @@ unsigned thread_count_settled(const arena_t *arena)
     return count;
 }
 
-/* Releases the registry lock for moments: too much free memory goes back to the kernel, or to hooks. */
-static void give_up_all_locked(thread_record_t *record)
+/* Releases the registry lock for a moment: too much free memory goes back to the kernel, or to hooks. */
+static void settle_locked(arena_t *arena)
+{
+    arena->pins++;
+    lock_release(&registry_lock);
+    alloc_settle(arena);
+    lock_acquire(&registry_lock);
+    arena->pins--;
+}
+
+static void drop_orphans_locked(void)
+{
+    cache_t *cache;
+    while ((cache = orphan_find_old_locked(os_now_ms())) != NULL) {
+        arena_t *arena = cache->arena;
+        give_up_cache_locked(cache);
+        settle_locked(arena);
+    }
+}
+
+void thread_drop_orphans(void)
+{
+    if (!lock_fork_passes) {
+        lock_acquire(&registry_lock);
+        drop_orphans_locked();
+        lock_release(&registry_lock);
+    }
+}
+
+/*
+ * The calling thread ends: its cache waits for another thread, if that may be. A misuse that is found here is reported by
+ * who takes it over, or gives it up.
+ */
+static bool leave_cache_locked(cache_t *cache)
+{
+    bool kept = false;
+    lock_acquire(&cache->lock);
+    if (cachehook_allowed(cache->arena)) {
+        size_t mapped = withdraw_locked(cache);
+        cache_pack(cache);
+        kept = orphan_keep_locked(cache, mapped);
+    }
+    lock_release(&cache->lock);
+    return kept;
+}
+
+static void give_up_all_locked(thread_record_t *record, bool ends)
 {
     for (size_t index = 0; record->caches != 0; index = next_index(record, index)) {
         cache_t *cache = cache_at_locked(record, index);
         if (cache != NULL) {
             arena_t *arena = cache->arena;
-            give_up_cache_locked(cache);
-            arena->pins++;
-            lock_release(&registry_lock);
-            alloc_settle(arena);
-            lock_acquire(&registry_lock);
-            arena->pins--;
+            if (!ends || !leave_cache_locked(cache)) {
+                give_up_cache_locked(cache);
+            }
+            settle_locked(arena);
         }
     }
 }
@@ -380,7 +446,8 @@ static void thread_exit(void *argument)
 {
     thread_record_t *record = argument;
     lock_acquire(&registry_lock);
-    give_up_all_locked(record);
+    drop_orphans_locked();
+    give_up_all_locked(record, true);
     unlink_record(record);
     record->thread->gone = true;
     record->thread->record = NULL;
@@ -396,7 +463,7 @@ void arena_thread_flush(void)
     }
     lock_acquire(&registry_lock);
     if (self->record != NULL) {
-        give_up_all_locked(self->record);
+        give_up_all_locked(self->record, false);
     }
     lock_release(&registry_lock);
 }

@@ -37,12 +37,8 @@ static void decay_class(cache_t *cache, unsigned class, bool allocating)
             alloc_forget_earned(cache->arena, class);
         }
     }
-    while (cache->full_least[class] != 0) {
-        magazine_t *magazine = cache->full[class];
-        cache->full[class] = magazine_next(magazine);
-        cache->full_count[class]--;
-        cache->full_least[class]--;
-        cache->full_bytes -= magazine_bytes(class);
+    for (unsigned idle = cache->full_least[class]; idle != 0; idle--) {
+        magazine_t *magazine = cache_unchain(cache, class);
         blocks = magazine_blocks(magazine_load_full(magazine, class), class, &count);
         cache_send_home(cache, blocks, count);
         cache_put_spare(cache, magazine);
@@ -55,8 +51,8 @@ static void decay_class(cache_t *cache, unsigned class, bool allocating)
     }
 }
 
-/* Idle stock drains: what a quarter of a second did not need pins slabs that could be empty. */
-static void decay(cache_t *cache, unsigned allocating)
+/* Idle stock drains: what a quarter of a second did not need pins slabs that could be empty. False: that is not over. */
+static bool decay(cache_t *cache, unsigned allocating)
 {
     uint64_t now = os_now_ms();
     depot_t *depot = depot_of(cache->arena);
@@ -64,7 +60,7 @@ static void decay(cache_t *cache, unsigned allocating)
         decay_depot(cache, depot);
     }
     if (now - cache->decayed_ms < PURGE_DELAY_MS) {
-        return;
+        return false;
     }
     cache->decayed_ms = now;
     for (unsigned word = 0; word < 2; word++) {
@@ -75,6 +71,7 @@ static void decay(cache_t *cache, unsigned allocating)
     }
     cache->full_most = max_size(cache->full_bytes, CACHE_HELD_BYTES);
     cache_free_spares(cache, SPARES_IDLE);
+    return true;
 }
 
 /*
@@ -136,8 +133,11 @@ void *cache_alloc_tick(cache_t *cache, unsigned class)
         block = promote_found(cache, class, block);
         promote_moving(cache);
     }
-    decay(cache, class);
+    bool decayed = decay(cache, class);
     cache_end_slow(cache, false); /* may call hooks, which may cost the thread this cache */
+    if (decayed) {
+        thread_drop_orphans();
+    }
     thread_restore(arena);
     return block;
 }

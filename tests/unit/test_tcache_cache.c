@@ -729,7 +729,17 @@ static void *use_and_leave(void *blocks)
     return NULL;
 }
 
-static void a_threads_cache_goes_with_it_and_its_blocks_stay(void **state)
+static void *take_its_place(void *blocks)
+{
+    must(own_cache() == NULL);
+    void *block = arena_alloc(arena, 200);
+    must(block == ((void **)blocks)[39]); /* the last that the other thread freed */
+    must(arena->cache_count == 1 && arena->caches == own_cache());
+    arena_free(arena, block);
+    return NULL;
+}
+
+static void a_threads_cache_serves_the_next_thread(void **state)
 {
     pthread_t thread;
     void *blocks[50];
@@ -737,13 +747,70 @@ static void a_threads_cache_goes_with_it_and_its_blocks_stay(void **state)
     (void)state;
     must(pthread_create(&thread, NULL, use_and_leave, blocks) == 0);
     must(pthread_join(thread, NULL) == 0);
+    assert_int_equal(arena->cache_count, 0); /* of living threads */
+    arena_stats_t stats = stats_of(arena);
+    assert_int_equal(stats.live_blocks, 10);
+    assert_int_equal(stats.cached_blocks, 40);
+    assert_int_equal(stats.caches, 1);
+    assert_int_equal(stats.allocations, 50);
+    assert_int_equal(arena_check(arena), 0);
+    must(pthread_create(&thread, NULL, take_its_place, blocks) == 0);
+    must(pthread_join(thread, NULL) == 0);
     assert_int_equal(arena->cache_count, 0);
+    assert_int_equal(stats_of(arena).caches, 1);
+    assert_int_equal(stats_of(arena).allocations, 51);
+    arena_trim(arena, 0);
+    assert_int_equal(stats_of(arena).cached_blocks, 0);
+    arena_free_batch(arena, blocks + 40, 10);
+}
+
+static void a_cache_that_no_thread_takes_over_goes_after_a_while(void **state)
+{
+    pthread_t thread;
+    void *blocks[50];
+
+    (void)state;
+    must(pthread_create(&thread, NULL, use_and_leave, blocks) == 0);
+    must(pthread_join(thread, NULL) == 0);
+    arena_t *other = arena_create(NULL); /* whose ticks look after it */
+    must(usleep(1000 * PURGE_DELAY_MS + 10000) == 0);
+    for (size_t i = 0; i < 2 * TICK_ALLOCATIONS; i++)
+        arena_free(other, arena_alloc(other, 100));
     assert_null(arena->caches);
     arena_stats_t stats = stats_of(arena);
     assert_int_equal(stats.live_blocks, 10);
     assert_int_equal(stats.cached_blocks, 0);
     assert_int_equal(stats.allocations, 50);
+    arena_destroy(other);
     arena_free_batch(arena, blocks + 40, 10);
+}
+
+/* So many sizes that the loaded magazines alone are much. */
+static void *hold_much_and_leave(void *unused)
+{
+    enum { SIZES = 16, BLOCKS = 72 };
+    static void *blocks[SIZES][BLOCKS];
+
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < SIZES; i++)
+            for (size_t k = 0; k < BLOCKS; k++)
+                must((blocks[i][k] = arena_alloc(arena, sizeclass_bytes[SLAB_CLASSES + 8 + i])) != NULL);
+        for (size_t i = 0; i < SIZES; i++)
+            arena_free_batch(arena, blocks[i], BLOCKS);
+    }
+    must(cache_held_bytes(own_cache(), 1) - own_cache()->full_bytes >
+         max_size(arena->totals.mapped_bytes / 16, 128 * KIB));
+    return unused;
+}
+
+static void one_that_holds_too_much_goes_with_its_thread(void **state)
+{
+    pthread_t thread;
+
+    (void)state;
+    must(pthread_create(&thread, NULL, hold_much_and_leave, NULL) == 0);
+    must(pthread_join(thread, NULL) == 0);
+    assert_null(arena->caches);
 }
 
 /* --- the depot between two threads --- */
@@ -864,7 +931,9 @@ int main(void)
         in_arena(a_reset_keeps_the_callers_cache_emptied),
         in_arena(next_is_always_what_top_points_to),
         in_arena(an_arena_made_after_another_reuses_its_cache),
-        in_arena(a_threads_cache_goes_with_it_and_its_blocks_stay),
+        in_arena(a_threads_cache_serves_the_next_thread),
+        in_arena(a_cache_that_no_thread_takes_over_goes_after_a_while),
+        in_arena(one_that_holds_too_much_goes_with_its_thread),
         in_arena(a_depot_is_made_when_a_thread_has_more_than_it_keeps),
         in_arena(a_depot_is_emptied_before_its_arena_grows),
         in_arena(what_another_thread_frees_comes_back_by_the_depot),
