@@ -91,10 +91,11 @@ enum {
     EARN_FREES = 64,                 /* of a class above SLAB_MAX before it gets a magazine */
     TICK_ALLOCATIONS = 4096,         /* cached allocations between two looks at the clock */
     PURGE_DELAY_MS = 250,
-    REVOKE_POLL_MS = 20, /* how long a revoker waits for a thread inside a fast path */
-    RETRY_PAUSE_MS = 1,  /* after a failure, the next one does not revoke caches again so soon */
-    LOCK_SPINS = 256,    /* tries before a contended lock sleeps, */
-    LOCK_PAUSES = 8      /* of the CPU's pauses apart: some 30 us in all */
+    REVOKE_POLL_MS = 20,  /* how long a revoker waits for a thread inside a fast path */
+    RETRY_PAUSE_MS = 1,   /* after a failure, the next one does not revoke caches again so soon */
+    LOCK_SPINS = 256,     /* tries before a contended lock sleeps, */
+    WAIT_MOST_NS = 50000, /* what a wait counts: longer ones are not for the lock, but for a CPU */
+    LOCK_PAUSES = 8       /* of the CPU's pauses apart: some 30 us in all */
 };
 
 #define GRANULE ((size_t)1 << GRANULE_LOG2)

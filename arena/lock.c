@@ -57,23 +57,39 @@ void lock_init(lock_t *lock, lock_rank_t rank, bool off)
     pthread_mutex_init(&lock->mutex, NULL);
 }
 
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static bool spin(lock_t *lock)
+{
+    for (int tries = 0; tries < LOCK_SPINS; tries++) {
+        for (int pause = 0; pause < LOCK_PAUSES; pause++) {
+            cpu_relax();
+        }
+        if (pthread_mutex_trylock(&lock->mutex) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /*
  * A holder runs a short section without system calls, so it is likely to leave while we spin, and a sleep costs tens of
  * microseconds. Each try takes the lock's cache line away from the holder, who needs it to let go: so they are few.
  */
 static void acquire_contended(lock_t *lock)
 {
-    for (int spin = 0; spin < LOCK_SPINS; spin++) {
-        for (int pause = 0; pause < LOCK_PAUSES; pause++) {
-            cpu_relax();
-        }
-        if (pthread_mutex_trylock(&lock->mutex) == 0) {
-            lock->waits++;
-            return;
-        }
+    uint64_t start = now_ns();
+    if (!spin(lock)) {
+        pthread_mutex_lock(&lock->mutex);
     }
-    pthread_mutex_lock(&lock->mutex);
+    uint64_t waited = now_ns() - start;
     lock->waits++;
+    lock->waited_ns += waited < WAIT_MOST_NS ? waited : WAIT_MOST_NS;
 }
 
 void lock_acquire(lock_t *lock)

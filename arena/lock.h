@@ -35,7 +35,8 @@ typedef struct {
     bool off;           /* ARENA_SINGLE_THREAD: calls never overlap */
     bool held_for_fork; /* guarded by itself */
     /* guarded by itself */
-    uint64_t waits; /* times a thread found it taken */
+    uint64_t waits;     /* times a thread found it taken */
+    uint64_t waited_ns; /* in all, of each at most WAIT_MOST_NS */
     pthread_mutex_t mutex;
 #if CHECK_LEVEL >= 1
     pthread_t owner;

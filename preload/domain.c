@@ -12,8 +12,8 @@
 
 enum {
     ARENAS_MAX = 64,
-    WAITS_TO_MOVE = TICK_ALLOCATIONS / 64, /* between two looks at an arena, and */
-    WAIT_SHARE_NS = 4000, /* one in so long: waiting, at a microsecond each, is a quarter of the time */
+    LOOK_NS = 10000000,  /* between two looks at how crowded an arena is */
+    WAITING_TO_MOVE = 2, /* threads wait for an arena's mutex for one in so many parts of the time */
     FOREIGN_TO_JOIN = TICK_ALLOCATIONS / 4,
     PATIENCE_MAX = 1 << 20
 };
@@ -24,8 +24,8 @@ _Thread_local foreign_t domain_foreign;
 static _Atomic(arena_t *) arenas[ARENAS_MAX];
 /* relaxed: which arena the next new thread gets */
 static _Atomic unsigned next_thread;
-/* relaxed: the waits of each arena that a look has seen, and when that was */
-static _Atomic uint64_t waits_seen[ARENAS_MAX], looked_ns[ARENAS_MAX];
+/* relaxed: how long threads had waited for each arena when last looked at, and when that was */
+static _Atomic uint64_t waited_seen[ARENAS_MAX], looked_ns[ARENAS_MAX];
 
 arena_t *domain_arena(unsigned i)
 {
@@ -133,12 +133,12 @@ arena_t *domain_owner(const void *block)
     return entry == 0 ? NULL : registry_arena(entry >> 8);
 }
 
-static uint64_t waits_of(arena_t *arena)
+static uint64_t waited_for(arena_t *arena)
 {
     lock_acquire(&arena->lock);
-    uint64_t waits = arena->lock.waits;
+    uint64_t waited = arena->lock.waited_ns;
     lock_release(&arena->lock);
-    return waits;
+    return waited;
 }
 
 /* The index of the calling thread's home among `count`; `count` if it has none. */
@@ -212,16 +212,19 @@ static bool join(unsigned own)
 }
 
 /*
- * Whether threads waited for the arena's mutex for so much of the time since the last look that another arena would be
- * worth its memory. Where blocks are large the kernel's work is the most of it, and two arenas have twice as much.
+ * Whether threads, taken together, waited for the arena's mutex for so much of the time since the last look that another
+ * arena would be worth its memory, and worth sending home what threads free of each other's.
  */
 static bool is_crowded(unsigned own)
 {
-    uint64_t waits = waits_of(domain_arena(own)), now = os_now_ns();
-    uint64_t seen = atomic_exchange_explicit(&waits_seen[own], waits, memory_order_relaxed);
-    uint64_t then = atomic_exchange_explicit(&looked_ns[own], now, memory_order_relaxed);
-    uint64_t more = waits > seen ? waits - seen : 0;
-    return more >= WAITS_TO_MOVE && now - then <= more * WAIT_SHARE_NS;
+    uint64_t now = os_now_ns(), then = atomic_load_explicit(&looked_ns[own], memory_order_relaxed);
+    if (now - then < LOOK_NS) {
+        return false;
+    }
+    uint64_t waited = waited_for(domain_arena(own));
+    uint64_t seen = atomic_exchange_explicit(&waited_seen[own], waited, memory_order_relaxed);
+    then = atomic_exchange_explicit(&looked_ns[own], now, memory_order_relaxed);
+    return waited > seen && then != 0 && (waited - seen) * WAITING_TO_MOVE >= now - then;
 }
 
 void domain_look(void)

@@ -115,7 +115,7 @@ static void a_release_build_has_no_room_for_owners(void **state)
     size_t bare = sizeof(struct {
         lock_rank_t rank;
         bool off;
-        uint64_t waits;
+        uint64_t waits, waited_ns;
         pthread_mutex_t mutex;
     });
 
@@ -181,6 +181,7 @@ static void a_wait_is_counted(void **state)
     lock_release(&shared);
     must(pthread_join(thread, NULL) == 0);
     assert_int_equal(shared.waits, 1);
+    assert_true(shared.waited_ns > 0 && shared.waited_ns <= WAIT_MOST_NS);
 }
 
 static void it_is_known_who_holds_it(void **state)
