@@ -224,8 +224,7 @@ HIDDEN cache_t *thread_cache(arena_t *arena);
 /* Puts the calling thread's cache of the arena, if it has one, back into its table, where another arena's took its slot. */
 HIDDEN void thread_restore(const arena_t *arena);
 
-/* Caches of threads that ended, which no other thread wanted for a while, go home. Takes the registry lock, and
- * lets go of it for moments. */
+/* Caches of threads that ended, which no other thread wanted for a while, go home. Takes the registry lock. */
 HIDDEN void thread_drop_orphans(void);
 
 /* Makes the arena the calling thread's home: its cache, once there is one, is in slot 0. What the thread had cached

@@ -391,13 +391,12 @@ static void settle_locked(arena_t *arena)
     arena->pins--;
 }
 
+/* What they held may be purged by a tick of their arena: the caller may be inside one of its hooks. */
 static void drop_orphans_locked(void)
 {
     cache_t *cache;
     while ((cache = orphan_find_old_locked(os_now_ms())) != NULL) {
-        arena_t *arena = cache->arena;
         give_up_cache_locked(cache);
-        settle_locked(arena);
     }
 }
 
