@@ -34,13 +34,15 @@ typedef struct {
     lock_rank_t rank;
     bool off;           /* ARENA_SINGLE_THREAD: calls never overlap */
     bool held_for_fork; /* guarded by itself */
+#if CHECK_LEVEL >= 1
+    bool held;
+#endif
     /* guarded by itself */
     uint64_t waits;     /* times a thread found it taken */
     uint64_t waited_ns; /* in all, of each at most WAIT_MOST_NS */
     pthread_mutex_t mutex;
 #if CHECK_LEVEL >= 1
     pthread_t owner;
-    bool held;
 #endif
 } lock_t;
 
