@@ -54,7 +54,7 @@ typedef struct cache {
     size_t full_most;                 /* which these may be; a class's a quarter */
     uint8_t fill[CLASSES + 1];        /* blocks that the next refill asks for */
     uint16_t full_least[CLASSES + 1]; /* of full_count, since the last decay */
-    uint8_t held[CLASSES + 1];        /* blocks in the loaded magazine at the last decay */
+    uint16_t held[CLASSES + 1];       /* the loaded magazine at the last decay, as a hash */
     uint64_t decayed_ms;
     uint64_t used[2];  /* classes whose bin is not the dummy, or that have full magazines */
     magazine_t *spare; /* empty ones */

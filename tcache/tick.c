@@ -22,6 +22,14 @@ static void decay_depot(cache_t *cache, depot_t *depot)
     }
 }
 
+/* What the loaded magazine looks like. As many blocks as before are no sign of rest: of four, a fifth of all classes in
+ * use would have them. The last one has to be the same, too. */
+static uint16_t mark_of(const cache_t *cache, unsigned class)
+{
+    uint64_t state = (uintptr_t)cache->top[class] + (uintptr_t)cache->next[class];
+    return (uint16_t)(state * UINT64_C(0x9e3779b97f4a7c15) >> 48);
+}
+
 /*
  * So do the cache's own full magazines, and the loaded one of a class that stands still. Where the caller is allocating
  * just now, the magazine stays, even empty: arena_good_size has to hold before and after.
@@ -29,8 +37,7 @@ static void decay_depot(cache_t *cache, depot_t *depot)
 static void decay_class(cache_t *cache, unsigned class, bool allocating)
 {
     size_t count;
-    void **blocks = magazine_blocks(cache->top[class], class, &count);
-    if (count == cache->held[class]) {
+    if (mark_of(cache, class) == cache->held[class]) {
         cache_empty_loaded(cache, class);
         cache->missed[class] = 0;
         if (class > SLAB_CLASSES) {
@@ -39,13 +46,13 @@ static void decay_class(cache_t *cache, unsigned class, bool allocating)
     }
     for (unsigned idle = cache->full_least[class]; idle != 0; idle--) {
         magazine_t *magazine = cache_unchain(cache, class);
-        blocks = magazine_blocks(magazine_load_full(magazine, class), class, &count);
+        void **blocks = magazine_blocks(magazine_load_full(magazine, class), class, &count);
         cache_send_home(cache, blocks, count);
         cache_put_spare(cache, magazine);
     }
     cache->full_least[class] = cache->full_count[class];
     magazine_blocks(cache->top[class], class, &count);
-    cache->held[class] = (uint8_t)count;
+    cache->held[class] = mark_of(cache, class);
     if (!allocating && !cache_is_worth_a_magazine(cache, class) && count == 0 && cache->full[class] == NULL) {
         cache_unload(cache, class);
     }

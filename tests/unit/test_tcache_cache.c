@@ -417,6 +417,33 @@ static void a_cache_keeps_more_once_it_takes_back_what_it_gave(void **state)
     assert_true(cache->full_bytes < CACHE_HELD_BYTES / 4);
 }
 
+static void come_to_a_tick_after_a_while(void)
+{
+    must(usleep((PURGE_DELAY_MS + 10) * 1000) == 0);
+    for (int i = 0; i < TICK_ALLOCATIONS; i++)
+        arena_free(arena, arena_alloc(arena, 64));
+}
+
+static void a_class_that_stands_still_goes_home_and_no_other(void **state)
+{
+    unsigned class = sizeclass_of(20000);
+
+    (void)state;
+    earn(20000);
+    void *first = arena_alloc(arena, 20000), *second = arena_alloc(arena, 20000);
+    arena_free(arena, first);
+    arena_free(arena, second);
+    come_to_a_tick_after_a_while();
+    size_t held = cache_held_bytes(own_cache(), class);
+    must(arena_alloc(arena, 20000) == second && arena_alloc(arena, 20000) == first);
+    arena_free(arena, second);
+    arena_free(arena, first); /* as many as before */
+    come_to_a_tick_after_a_while();
+    assert_int_equal(cache_held_bytes(own_cache(), class), held);
+    come_to_a_tick_after_a_while();
+    assert_int_equal(cache_held_bytes(own_cache(), class), 0);
+}
+
 static void larger_blocks_make_room_before_small_ones(void **state)
 {
     enum { BLOCKS = 100 };
@@ -917,6 +944,7 @@ int main(void)
         in_arena(the_last_one_freed_is_the_next_given_out),
         in_arena(a_refill_gives_ascending_addresses),
         in_arena(a_cache_is_bounded_in_bytes),
+        in_arena(a_class_that_stands_still_goes_home_and_no_other),
         in_arena(larger_blocks_make_room_before_small_ones),
         in_arena(a_cache_keeps_more_once_it_takes_back_what_it_gave),
         in_arena(what_a_cache_holds_is_used_before_the_arena_is_asked),
