@@ -293,7 +293,10 @@ void alloc_public_free(arena_t *arena, void *block)
     }
 }
 
-/* Blocks of one class; those of a class without slabs one after the other from the bins. */
+/*
+ * Blocks of one class; those of a class without slabs one after the other from the bins. Of the large ones no more are
+ * taken once a header fell on a new page: who asked for one block waits for one fault, and not for a magazine's.
+ */
 static size_t fill_locked(arena_t *arena, unsigned class, void **out, size_t count)
 {
     if (alloc_wants_slab_locked(arena, class)) {
@@ -303,7 +306,10 @@ static size_t fill_locked(arena_t *arena, unsigned class, void **out, size_t cou
     want_t want = want_block_of(arena, class);
     size_t got = 0;
     bool zero;
-    while (got < count && (out[got] = take_chunk_locked(arena, &want, &zero)) != NULL) {
+    size_t before = arena->granules->pages_warmed;
+    bool warm = true;
+    while (got < count && warm && (out[got] = take_chunk_locked(arena, &want, &zero)) != NULL) {
+        warm = class <= SLAB_CLASSES || arena->granules->pages_warmed == before;
         got++;
     }
     return got;

@@ -5,32 +5,11 @@
 #include "os.h"
 #include "run.h"
 #include "sizeclass.h"
+#include "warm.h"
 
-size_t carve_usable(const void *block, uint64_t header)
+static bool is_in_map(const arena_t *arena, const chunk_t *chunk)
 {
-    unsigned class = chunk_class_of(block, header);
-    if (class <= CLASSES) {
-        return sizeclass_bytes[class];
-    }
-    return (size_t)(header & CHUNK_SIZE_MASK) - CHUNK_HEADER - 8 * (size_t)(class - CHUNK_PLAIN);
-}
-
-misuse_t carve_validate(const void *block)
-{
-    if (!is_aligned(block, 8)) {
-        return MISUSE_INTERIOR;
-    }
-    uint64_t header = chunk_header(chunk_of(block));
-    unsigned class = chunk_class_of(block, header);
-    bool classed = chunk_is_classed(class);
-    if (classed || chunk_is_plain(class)) {
-        bool sound = (header & CHUNK_INUSE) != 0 && (!classed || chunk_size_fits_class(header, class));
-        return sound ? MISUSE_NONE : MISUSE_BROKEN_HEADER;
-    }
-    if ((class == CHUNK_FREE || class == CHUNK_DEFERRED) && (header & CHUNK_SIZE_MASK) != 0) {
-        return MISUSE_DOUBLE_FREE;
-    }
-    return class > 0xff && (header >> 48) != 0 ? MISUSE_INTERIOR : MISUSE_BROKEN_HEADER;
+    return arena->sliced && pagemap_entry(chunk) == (arena->tag | KIND_CHUNKS);
 }
 
 static void insert_free(arena_t *arena, chunk_t *chunk, size_t size, uint64_t flags)
@@ -48,6 +27,9 @@ static void split(arena_t *arena, chunk_t *chunk, size_t whole, size_t size, uns
     uint64_t keep = chunk_header(chunk) & CHUNK_PREV_INUSE;
     uint64_t zero = chunk_header(chunk) & CHUNK_ZERO;
     if (whole - size >= CHUNK_MIN) { /* [chunk ......] -> [in use][rest] */
+        if (is_in_map(arena, chunk)) {
+            warm_note(arena->granules, chunk_at(chunk, size));
+        }
         insert_free(arena, chunk_at(chunk, size), whole - size, CHUNK_PREV_INUSE | zero);
         whole = size;
     } else {
@@ -55,6 +37,28 @@ static void split(arena_t *arena, chunk_t *chunk, size_t whole, size_t size, uns
     }
     unsigned pad = chunk_is_plain(class) ? (unsigned)(whole - size) / 8 : 0;
     chunk_set(chunk, class + pad, whole, keep | CHUNK_INUSE);
+}
+
+/* The same of its last `size` bytes, with the class of a magazine; returns them. */
+static chunk_t *split_last(arena_t *arena, chunk_t *chunk, size_t whole, size_t size, unsigned class)
+{
+    chunk_t *last = chunk_at(chunk, whole - size); /* [chunk ......] -> [rest][in use] */
+    insert_free(arena, chunk, whole - size, chunk_header(chunk) & CHUNK_PREV_INUSE);
+    chunk_set_prev_inuse(chunk_at(chunk, whole), true);
+    chunk_set(last, class, size, CHUNK_INUSE);
+    return last;
+}
+
+/*
+ * Whether the end of a free chunk is the better part to take: a header fits there without a new page, at the front not.
+ * Only for magazines, whose blocks do not grow in place, and where the fit leaves the choice.
+ */
+static bool prefers_last(const arena_t *arena, const chunk_t *chunk, size_t whole, size_t size,
+                         unsigned class)
+{
+    return class > SLAB_CLASSES && class <= CLASSES && arena->fit == ARENA_FIT_GOOD &&
+           whole >= size + CHUNK_MIN && !chunk_has_flag(chunk, CHUNK_ZERO) && is_in_map(arena, chunk) &&
+           !warm_is_known(chunk_at(chunk, size)) && warm_is_known(chunk_at(chunk, whole - size));
 }
 
 static void count_given(arena_t *arena, const chunk_t *chunk, int sign)
@@ -78,7 +82,11 @@ chunk_t *carve_take_locked(arena_t *arena, size_t size, unsigned class, bool *ze
     }
     bin_remove_locked(arena, chunk);
     *zero = chunk_has_flag(chunk, CHUNK_ZERO);
-    split(arena, chunk, chunk_size(chunk), size, class);
+    if (prefers_last(arena, chunk, chunk_size(chunk), size, class)) {
+        chunk = split_last(arena, chunk, chunk_size(chunk), size, class);
+    } else {
+        split(arena, chunk, chunk_size(chunk), size, class);
+    }
     count_given(arena, chunk, 1);
     return chunk;
 }
@@ -168,11 +176,6 @@ static bool release_granules(arena_t *arena, chunk_t *chunk, size_t enough)
     arena->totals.chunk_run_bytes -= to - from;
     run_put_locked(arena, first, (uint32_t)((to - from) >> GRANULE_LOG2), region, KIND_FREE_DIRTY);
     return true;
-}
-
-static bool is_in_map(const arena_t *arena, const chunk_t *chunk)
-{
-    return arena->sliced && pagemap_entry(chunk) == (arena->tag | KIND_CHUNKS);
 }
 
 void carve_release_locked(arena_t *arena)
@@ -331,7 +334,8 @@ static void adopt(arena_t *arena, granule_t first, uint32_t length, uint32_t reg
     bool joins_before = is_chunks_of_region(arena, first - 1, region);
     bool joins_behind = is_joinable_behind(arena, first + length, region);
     for (uint32_t i = 0; i < length; i++) {
-        *pagemap_tag(first + i) = (run_tag_t){.length = i == 0 && !joins_before, .region = region};
+        *pagemap_tag(first + i) =
+            (run_tag_t){.length = i == 0 && !joins_before, .region = region, .warm = warm_at_first(zero)};
     }
     char *start = granule_start(first);
     char *stop = granule_start(first + length);

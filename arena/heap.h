@@ -86,6 +86,7 @@ typedef struct {
     size_t retaken_bytes;     /* clean granules taken that once were resident; halved by ticks */
     size_t flowed_at_bytes;   /* mapped when what is cached last made room for growth */
     size_t most_in_use;       /* as run_in_use_locked, lately: ticks halve what is above the present */
+    size_t pages_warmed;      /* by headers: see warm.h */
     size_t idle_bytes;        /* least that totals.dirty_bytes was since the last tick that looked */
     park_t park;
 } granules_t;

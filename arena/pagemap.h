@@ -50,6 +50,7 @@ typedef struct {
             granule_t next, previous; /* free: in its bin */
         };
         void *descriptor; /* slab, large */
+        uint64_t warm;    /* chunks: see warm.h */
     };
 } run_tag_t;
 

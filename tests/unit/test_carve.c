@@ -5,9 +5,11 @@
 #define _GNU_SOURCE
 #include "../../arena/carve.h"
 
+#include "../../arena/alloc.h"
 #include "../../arena/bin.h"
 #include "../../arena/run.h"
 #include "../../arena/sizeclass.h"
+#include "../../arena/warm.h"
 #include "layer.h"
 
 enum { GRANULES = 100 };
@@ -599,6 +601,48 @@ static void resize_beside_a_broken_header_leaves_it_to_the_free(void **state)
     atomic_store(&row[2]->header, header);
 }
 
+/* --- pages that are resident --- */
+
+static void a_magazines_block_is_taken_where_no_new_page_is_needed(void **state)
+{
+    enum { FRONT = 40000 };
+    unsigned class = sizeclass_of(24000);
+    size_t size = chunk_size_for(sizeclass_bytes[class], arena->quantum);
+    bool zero;
+
+    (void)state;
+    chunk_t *first = take(FRONT), *second = take(size);
+    must(first != NULL && second == chunk_at(first, FRONT) && take(64) != NULL);
+    put(first);
+    put(second); /* one free chunk; a header was written into its middle */
+    must(is_free_of_size(first, FRONT + size));
+    assert_false(warm_is_known(chunk_at(first, size)));
+    size_t before = arena->granules->pages_warmed;
+    assert_ptr_equal(carve_take_locked(arena, size, class, &zero), second);
+    assert_int_equal(arena->granules->pages_warmed, before);
+    assert_true(is_free_of_size(first, FRONT));
+    put(second);
+    assert_ptr_equal(take(size), first); /* a plain one may have to grow */
+    assert_int_equal(arena->granules->pages_warmed, before + 1);
+}
+
+static void a_refill_waits_for_one_new_page_at_most(void **state)
+{
+    enum { MOST = 4 };
+    unsigned class = sizeclass_of(20000);
+    void *blocks[MOST];
+    bool settle = false;
+
+    (void)state;
+    must(carve_grow_locked(arena, 10 * GRANULE));
+    for (size_t known = 1; known < MOST; known++) {
+        size_t got = alloc_fill(arena, class, blocks, MOST, &settle);
+        assert_int_equal(got, known);
+        while (got-- > 0)
+            put(chunk_of(blocks[got]));
+    }
+}
+
 /* --- beside an open piece --- */
 
 static void a_chunk_before_an_open_piece_waits_until_it_is_closed(void **state)
@@ -689,6 +733,8 @@ int main(void)
         in_heap(a_header_of_the_wrong_size_is_reported_whatever_its_seal),
         in_heap(a_broken_footer_before_is_reported_and_nothing_changed),
         in_heap(resize_beside_a_broken_header_leaves_it_to_the_free),
+        in_heap(a_magazines_block_is_taken_where_no_new_page_is_needed),
+        in_heap(a_refill_waits_for_one_new_page_at_most),
         in_heap(a_chunk_before_an_open_piece_waits_until_it_is_closed),
         in_heap(a_span_outside_the_map_becomes_one_run),
     };

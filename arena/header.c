@@ -1,0 +1,30 @@
+/* header.c: what a chunk's header says of its block: the part of carve.h that changes nothing. */
+#include "carve.h"
+#include "sizeclass.h"
+
+size_t carve_usable(const void *block, uint64_t header)
+{
+    unsigned class = chunk_class_of(block, header);
+    if (class <= CLASSES) {
+        return sizeclass_bytes[class];
+    }
+    return (size_t)(header & CHUNK_SIZE_MASK) - CHUNK_HEADER - 8 * (size_t)(class - CHUNK_PLAIN);
+}
+
+misuse_t carve_validate(const void *block)
+{
+    if (!is_aligned(block, 8)) {
+        return MISUSE_INTERIOR;
+    }
+    uint64_t header = chunk_header(chunk_of(block));
+    unsigned class = chunk_class_of(block, header);
+    bool classed = chunk_is_classed(class);
+    if (classed || chunk_is_plain(class)) {
+        bool sound = (header & CHUNK_INUSE) != 0 && (!classed || chunk_size_fits_class(header, class));
+        return sound ? MISUSE_NONE : MISUSE_BROKEN_HEADER;
+    }
+    if ((class == CHUNK_FREE || class == CHUNK_DEFERRED) && (header & CHUNK_SIZE_MASK) != 0) {
+        return MISUSE_DOUBLE_FREE;
+    }
+    return class > 0xff && (header >> 48) != 0 ? MISUSE_INTERIOR : MISUSE_BROKEN_HEADER;
+}
