@@ -22,19 +22,22 @@ bool alloc_wants_slab_locked(arena_t *arena, unsigned class)
     if (!arena->sliced || class == 0 || class > SLAB_CLASSES || (arena->flags & ARENA_NO_SLABS) != 0) {
         return false;
     }
+    if (class > SMALL_CLASSES) {
+        return true; /* it never was in chunks */
+    }
     slab_class_t *state = &arena->granules->slab_class[class];
     state->graduated |= state->chunk_bytes >= (ptrdiff_t)GRADUATE_BYTES;
     return state->graduated;
 }
 
-/* Slabs serve an alignment that divides the class's size. */
+/* Slabs serve an alignment that divides the class's size; those of classes for aligned requests only caches. */
 static void *take_slab_locked(arena_t *arena, const want_t *want)
 {
     unsigned class = want->class;
     bool aligned = want->alignment <= arena->quantum;
     if (!aligned) {
         class = sizeclass_of_aligned(want->request, want->alignment);
-        if (!arena->sliced || (arena->flags & ARENA_NO_SLABS) != 0) {
+        if (!arena->sliced || (arena->flags & ARENA_NO_SLABS) != 0 || class > SMALL_CLASSES) {
             return NULL;
         }
     } else if (!alloc_wants_slab_locked(arena, class)) {
@@ -115,8 +118,8 @@ static void flow_back(arena_t *arena)
         arena->granules->flowed_at_bytes = mapped;
     }
     lock_release(&arena->lock);
-    flow_back_from(arena, FLOW_LEAST_BYTES, mapped / 32);
-    flow_back_from(arena, 0, grew ? mapped / 32 : max_size(mapped / 32, FLOW_MUCH_BYTES));
+    flow_back_from(arena, FLOW_LEAST_BYTES, mapped / FLOW_SHARE);
+    flow_back_from(arena, 0, grew ? mapped / FLOW_SHARE : max_size(mapped / FLOW_SHARE, FLOW_MUCH_BYTES));
 }
 
 /* Looks again with `grow` held, because another thread may have grown meanwhile; then grows. */

@@ -86,7 +86,7 @@ HIDDEN bool alloc_wants_slab_locked(arena_t *arena, unsigned class);
 /* A chunk whose class byte is `mark` is given out, or taken back (`blocks` -1). */
 INLINE void alloc_count_chunk_locked(arena_t *arena, unsigned mark, int blocks)
 {
-    if (arena->sliced && mark <= SLAB_CLASSES) {
+    if (arena->sliced && mark <= SMALL_CLASSES) {
         arena->granules->slab_class[mark].chunk_bytes += blocks * (ptrdiff_t)sizeclass_bytes[mark];
     }
 }

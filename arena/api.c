@@ -106,6 +106,22 @@ void *arena_realloc(arena_t *arena, void *block, size_t size)
     return resized;
 }
 
+/* Without the arena's mutex; NULL: there is none. */
+static void *aligned_from_cache(arena_t *arena, size_t alignment, size_t size)
+{
+    unsigned class = want_aligned_class(arena, size, alignment);
+    if (class == 0 || class > SMALL_CLASSES) {
+        return class == 0 ? NULL : cachehook_take(arena, class, alignment);
+    }
+    void *block = arena_alloc(arena, sizeclass_bytes[class]); /* aligned if a slab backs it */
+    if (block == NULL || is_aligned(block, alignment)) {
+        return block;
+    }
+    arena_free(arena, block);
+    alloc_uncount(arena);
+    return NULL;
+}
+
 void *arena_aligned_alloc(arena_t *arena, size_t alignment, size_t size)
 {
     if (UNLIKELY(arena == NULL || !is_power_of_two(alignment))) {
@@ -115,14 +131,9 @@ void *arena_aligned_alloc(arena_t *arena, size_t alignment, size_t size)
     if (alignment <= 8 || (alignment <= arena->quantum && size <= PTRDIFF_MAX)) {
         return arena_alloc(arena, max_size(size, min_size(alignment, 16)));
     }
-    unsigned class = cachehook_allowed(arena) ? sizeclass_of_aligned(size, alignment) : 0;
-    if (class != 0) {
-        void *block = arena_alloc(arena, sizeclass_bytes[class]); /* aligned if a slab backs it */
-        if (block == NULL || is_aligned(block, alignment)) {
-            return block;
-        }
-        arena_free(arena, block);
-        alloc_uncount(arena);
+    void *cached = aligned_from_cache(arena, alignment, size);
+    if (cached != NULL) {
+        return cached;
     }
     bool zero = false;
     void *block = alloc_block(arena, size, alignment, &zero);

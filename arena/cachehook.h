@@ -39,6 +39,18 @@ HIDDEN misuse_t cachehook_drain_stopped(arena_t *arena, void **culprit);
 /* Whether the calling thread's next request of the class, one above SLAB_MAX, is served by a magazine. */
 HIDDEN bool cachehook_has_magazine(const arena_t *arena, unsigned class);
 
+/*
+ * A block of a class above SMALL_CLASSES at a multiple of `alignment` out of the calling thread's cache, or what that
+ * gets of its class at once; NULL: take one from the arena. No lock held.
+ */
+HIDDEN void *cachehook_take(arena_t *arena, unsigned class, size_t alignment);
+
+/*
+ * Whether an aligned chunk, of a class above SLAB_CLASSES, had better be one that a magazine takes when it is freed: the
+ * class has one, and the calling thread's cache and the depot hold no more than `keep_bytes` behind those that are loaded.
+ */
+HIDDEN bool cachehook_may_hold(const arena_t *arena, unsigned class, size_t keep_bytes);
+
 /* Returns blocks to the arena: the depot's and the calling thread's; with `all` every thread's. */
 HIDDEN misuse_t cachehook_reclaim(arena_t *arena, bool all, void **culprit);
 

@@ -41,7 +41,7 @@ enum {
     CHUNK_HEADER = 8,
     CHUNK_MIN = 32,
 
-    CHUNK_PLAIN = 0x80,
+    CHUNK_PLAIN = 0xa0,
     CHUNK_PADS = 8,
     CHUNK_FREE = 0xc0,
     CHUNK_END = 0xc1,

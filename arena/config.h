@@ -75,10 +75,13 @@ enum {
     GRANULE_LOG2 = 16, /* runs, slabs and page-map entries */
     LEAF_LOG2 = 16,    /* granules that one page-map leaf describes */
 
-    SLAB_CLASSES = 33,   /* 8, then 16 to 128 by 16, then 8 steps a doubling to 1,024 bytes */
-    CLASSES = 113,       /* and on, 8 steps a doubling, to 1 MiB: chunks that magazines may hold */
-    SLAB_MAX = 1024,     /* bytes: the largest slab class */
-    CLASS_MAX = 1048576, /* bytes: the largest class */
+    SMALL_CLASSES = 33, /* 8, then 16 to 128 by 16, then 8 steps a doubling to 1,024 bytes: in slabs */
+    SLAB_CLASSES = 57,  /* and on, to 8,192 bytes: in slabs too, for requests with an alignment alone */
+    CLASSES = 137, /* again from 1,024 bytes, 8 steps a doubling, to 1 MiB: chunks that magazines may hold */
+    SLAB_MAX = 1024,          /* bytes: the largest small class */
+    ALIGNED_MAX = 8192,       /* bytes: the largest class for aligned requests; */
+    ALIGNED_HELD_MAX = 65536, /* and the largest of chunks that a magazine may hold for them */
+    CLASS_MAX = 1048576,      /* bytes: the largest class */
 
     ARENA_INDEX_BITS = 24, /* page-map entries hold this much of an arena's index */
     ARENA_NAME_BYTES = 64,
@@ -106,7 +109,8 @@ enum {
 #define DEPOT_SLAB_BYTES (256 * KIB)   /* of one that slabs serve */
 #define DEPOT_HELD_BYTES (16 * MIB)    /* and of all classes */
 #define FLOW_LEAST_BYTES (8 * KIB)     /* cached blocks above go home whenever the arena would have to grow */
-#define FLOW_MUCH_BYTES (2 * MIB) /* and smaller ones if they are more than that, and than 1/32 of it all */
+#define FLOW_MUCH_BYTES (2 * MIB)      /* and smaller ones if they are more than that, and than */
+#define FLOW_SHARE 32                  /* 1/32 of what is mapped */
 #define CLEAN_TAKEN_BYTES (4 * GRANULE) /* clean granules taken before as many dirty ones are purged */
 #define RETAIN_BYTES (4 * MIB)          /* free chunks that keep the granules they cover */
 #define PIECE_FIRST_BYTES (16 * KIB)    /* what a thread carves from in a young arena: first, and later */

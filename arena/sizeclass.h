@@ -3,7 +3,8 @@
  * first allocation may come before any constructor runs.
  *
  * Class 0 is none. 1: 8 bytes; 2 to 9: 16 to 128 by 16; then 8 steps a doubling, to SLAB_MAX in slabs
- * (at most 12.5 % waste) and to CLASS_MAX in chunks.
+ * (at most 12.5 % waste) and to CLASS_MAX in chunks. Sizes from SLAB_MAX to ALIGNED_MAX are there twice: the classes
+ * up to SLAB_CLASSES are slabs', for requests with an alignment alone; those above are chunks'.
  */
 #ifndef ARENA_SIZECLASS_H
 #define ARENA_SIZECLASS_H
@@ -14,7 +15,7 @@ extern HIDDEN const uint8_t sizeclass_small[SLAB_MAX + 1]; /* request -> class *
 extern HIDDEN const uint32_t sizeclass_bytes[CLASSES + 1]; /* class -> usable bytes */
 
 /* class -> the chunk that serves it, under quantum 16 */
-extern HIDDEN const uint16_t sizeclass_chunk[SLAB_CLASSES + 1];
+extern HIDDEN const uint16_t sizeclass_chunk[SMALL_CLASSES + 1];
 
 /* The class of a request above SLAB_MAX and of at most CLASS_MAX bytes. */
 INLINE unsigned sizeclass_of_medium(size_t request)
@@ -30,13 +31,16 @@ INLINE unsigned sizeclass_of(size_t request)
     return request <= SLAB_MAX ? sizeclass_small[request] : sizeclass_of_medium(request);
 }
 
-/* The slab class that serves a request at a power of two: its size is a multiple of it. 0: there is none, or the
- * request is 0. */
+/*
+ * The slab class that serves a request at a power of two: its size is a multiple of it. 0: there is none, or the
+ * request is 0. Above SLAB_MAX the classes are multiples of an eighth of the power of two below, and the class of a
+ * multiple of more than that is its own size.
+ */
 INLINE unsigned sizeclass_of_aligned(size_t request, size_t alignment)
 {
     size_t rounded = align_up(request, alignment); /* 0 if it overflows */
     if (UNLIKELY(rounded - 1 >= SLAB_MAX)) {
-        return 0;
+        return rounded - 1 < ALIGNED_MAX ? sizeclass_of_medium(rounded) - (SLAB_CLASSES - SMALL_CLASSES) : 0;
     }
     unsigned class = sizeclass_small[rounded];
     return (sizeclass_bytes[class] & (alignment - 1)) == 0 ? class : 0;

@@ -54,7 +54,7 @@ INLINE bool slab_bit(const slab_t *slab, unsigned index)
 extern HIDDEN const uint32_t slab_reciprocal[SLAB_CLASSES + 1];
 
 /* Index of the block that `address` lies in: a multiplication by the class's 32-bit reciprocal, exact because
- * offset * (reciprocal * bytes - 2^32) < 2^16 * 2^10 < 2^32. */
+ * offset * (reciprocal * bytes - 2^32) < 2^16 * 2^13 < 2^32. */
 INLINE unsigned slab_index(unsigned class, const void *address)
 {
     return (unsigned)((uint64_t)((uintptr_t)address & (GRANULE - 1)) * slab_reciprocal[class] >> 32);

@@ -17,9 +17,9 @@ typedef struct tiny_slab {
 
 struct tiny {
     char *buffer; /* rounded down to a unit */
-    tiny_slab_t *partial[SLAB_CLASSES + 1];
-    uint32_t taken[SLAB_CLASSES + 1]; /* requests of the class that no slab served: demand for one */
-    uint8_t map[];                    /* 0, or 1 + units since the slab's start */
+    tiny_slab_t *partial[SMALL_CLASSES + 1];
+    uint32_t taken[SMALL_CLASSES + 1]; /* requests of the class that no slab served: demand for one */
+    uint8_t map[];                     /* 0, or 1 + units since the slab's start */
 };
 
 enum { FIRST_BLOCK = (sizeof(tiny_slab_t) + 15) / 16 * 16 };

@@ -26,26 +26,57 @@ size_t want_good_size(const arena_t *arena, size_t request)
     return chunk_size_for(request, arena->quantum) - CHUNK_HEADER;
 }
 
-want_t want_of(const arena_t *arena, size_t request, size_t alignment)
+unsigned want_aligned_class(const arena_t *arena, size_t request, size_t alignment)
+{
+    if (!cachehook_allowed(arena) || alignment >= GRANULE) {
+        return 0;
+    }
+    unsigned class = sizeclass_of_aligned(request, alignment);
+    bool slabs = arena->sliced && (arena->flags & ARENA_NO_SLABS) == 0;
+    if (class != 0 && (class <= SMALL_CLASSES || slabs)) {
+        return class;
+    }
+    return request > SLAB_MAX && request <= ALIGNED_HELD_MAX ? sizeclass_of(request) : 0;
+}
+
+/*
+ * The class of an aligned chunk that a magazine may hold when it is freed, or 0. There are many classes, and requests of
+ * all of them would fill them all: where much is cached already, as much as may stay when the arena grows, there are no
+ * more of these.
+ */
+static unsigned held_class(arena_t *arena, size_t request, size_t alignment)
+{
+    unsigned class = want_aligned_class(arena, request, alignment);
+    if (class <= SLAB_CLASSES) {
+        return 0;
+    }
+    lock_acquire(&arena->lock);
+    size_t keep_bytes = arena->totals.mapped_bytes / FLOW_SHARE;
+    lock_release(&arena->lock);
+    return cachehook_may_hold(arena, class, keep_bytes) ? class : 0;
+}
+
+want_t want_of(arena_t *arena, size_t request, size_t alignment)
 {
     want_t want = {.request = request, .alignment = alignment, .class = want_class(arena, request)};
+    bool aligned = alignment > arena->quantum && cachehook_allowed(arena);
+    unsigned held = aligned ? held_class(arena, request, alignment) : 0;
+    want.class = held != 0 ? held : want.class;
     size_t usable = want.class != 0 ? sizeclass_bytes[want.class] : want_good_size(arena, request);
     want.chunk = chunk_size_for(usable, arena->quantum);
     unsigned pad = (unsigned)(want.chunk - CHUNK_HEADER - usable) / 8;
-    /* An aligned chunk goes home when freed: nothing aligned would ever be served from a magazine. */
-    want.mark = want.class != 0 && !(alignment > arena->quantum && cachehook_allowed(arena))
-                    ? want.class
-                    : (unsigned)CHUNK_PLAIN + pad;
+    /* An aligned chunk of a small class goes home when freed: nothing aligned would ever be served from a magazine. */
+    want.mark = want.class != 0 && (!aligned || held != 0) ? want.class : (unsigned)CHUNK_PLAIN + pad;
     return want;
 }
 
-want_t want_grown(const arena_t *arena, size_t request)
+want_t want_grown(arena_t *arena, size_t request)
 {
     bool rounds = cachehook_allowed(arena) && request > SLAB_MAX && request <= LARGE_MIN_BYTES;
     return want_of(arena, rounds ? sizeclass_bytes[sizeclass_of(request)] : request, arena->quantum);
 }
 
-want_t want_block_of(const arena_t *arena, unsigned class)
+want_t want_block_of(arena_t *arena, unsigned class)
 {
     want_t want = want_of(arena, sizeclass_bytes[class], arena->quantum);
     if (class > SLAB_CLASSES) {

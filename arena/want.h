@@ -1,6 +1,6 @@
 /*
  * want.h: what serves a request: its size class, if it has one, and the chunk that it gets where no slab serves it.
- * Looks at the arena's options and nothing else of it; takes no lock.
+ * Looks at the arena's options; for an alignment above the quantum at its caches too, with no lock held.
  */
 #ifndef ARENA_WANT_H
 #define ARENA_WANT_H
@@ -25,12 +25,18 @@ HIDDEN unsigned want_class(const arena_t *arena, size_t request);
  * whatever serves it, because the threshold moves. */
 HIDDEN size_t want_good_size(const arena_t *arena, size_t request);
 
-HIDDEN want_t want_of(const arena_t *arena, size_t request, size_t alignment);
+/*
+ * The class whose magazine may serve a request with an alignment above the quantum, or 0. Up to SLAB_CLASSES all of its
+ * blocks are so aligned, if slabs back them; above, some may be.
+ */
+HIDDEN unsigned want_aligned_class(const arena_t *arena, size_t request, size_t alignment);
+
+HIDDEN want_t want_of(arena_t *arena, size_t request, size_t alignment);
 
 /* What serves a block that grew: no class, but a class's size, so that not every few bytes more are a step. */
-HIDDEN want_t want_grown(const arena_t *arena, size_t request);
+HIDDEN want_t want_grown(arena_t *arena, size_t request);
 
 /* A block of the class itself, for a magazine. */
-HIDDEN want_t want_block_of(const arena_t *arena, unsigned class);
+HIDDEN want_t want_block_of(arena_t *arena, unsigned class);
 
 #endif

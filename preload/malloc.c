@@ -193,10 +193,38 @@ static NOINLINE void *alloc_aligned_other(size_t alignment, size_t request)
     return home == NULL ? NULL : arena_aligned_alloc(home, alignment, request);
 }
 
+/* Inside; leaves. */
+static NOINLINE void *aligned_empty(cache_t *cache, size_t class, size_t request)
+{
+    (void)cache;
+    (void)class;
+    (void)request;
+    cache_leave(&thread_self);
+    return NULL;
+}
+
+/*
+ * Above the small classes; of those up to SLAB_CLASSES every block will do. Its ticks do not look for another arena: what
+ * waits there are chunks, which are large, and would be twice as much memory in two.
+ */
+static NOINLINE void *alloc_aligned_medium(size_t alignment, size_t request)
+{
+    unsigned class = alignment <= LEAST ? 0 : sizeclass_of_aligned(request, alignment);
+    void *block = NULL;
+    if (class != 0) {
+        cache_enter(&thread_self);
+        block = hit_alloc(table_home(), class, request, aligned_empty, cache_alloc_tick);
+    }
+    return LIKELY(block != NULL) ? block : alloc_aligned_other(alignment, request);
+}
+
 /* The alignment is a power of two. A slab of a class that it divides has such blocks only, once old chunks are gone. */
 INLINE void *alloc_aligned(size_t alignment, size_t request)
 {
     unsigned class = sizeclass_of_aligned(request, alignment);
+    if (class > SMALL_CLASSES) {
+        return alloc_aligned_medium(alignment, request);
+    }
     if (LIKELY(class != 0 && (table_home()->graduated >> class & 1) != 0)) {
         void *block = malloc(sizeclass_bytes[class]);
         if (LIKELY(is_aligned(block, alignment))) {

@@ -86,7 +86,7 @@ void cache_end_slow(cache_t *cache, bool settle)
 
 misuse_t cache_drain(cache_t *cache, unsigned least, void **culprit)
 {
-    for (unsigned word = 0; word < 2; word++) {
+    for (unsigned word = 0; word < USED_WORDS; word++) {
         for (uint64_t bits = cache->used[word]; bits != 0; bits &= bits - 1) {
             unsigned class = word * 64 + lowest_bit(bits);
             if (class < least) {
@@ -106,7 +106,7 @@ misuse_t cache_drain(cache_t *cache, unsigned least, void **culprit)
 
 void cache_discard(cache_t *cache)
 {
-    for (unsigned word = 0; word < 2; word++) {
+    for (unsigned word = 0; word < USED_WORDS; word++) {
         for (uint64_t bits = cache->used[word]; bits != 0; bits &= bits - 1) {
             unsigned class = word * 64 + lowest_bit(bits);
             while (cache_load_own(cache, class)) {

@@ -82,12 +82,13 @@ INLINE void cache_count_allocation(cache_t *cache)
 
 /*
  * A class above SLAB_MAX has to earn it, in the arena and by this thread's own use: a few large blocks more or less in
- * each thread's magazine are much memory. Until then its requests get chunks of just their size.
+ * each thread's magazine are much memory. Until then its requests get chunks of just their size. For one of slabs its own
+ * use is enough: what the arena gives it is not in the way of others.
  */
 INLINE bool cache_is_worth_a_magazine(const cache_t *cache, unsigned class)
 {
-    return class <= SLAB_CLASSES ||
-           (cache->missed[class] >= EARN_FREES && alloc_has_earned(cache->arena, class));
+    return class <= SMALL_CLASSES || (cache->missed[class] >= EARN_FREES &&
+                                      (class <= SLAB_CLASSES || alloc_has_earned(cache->arena, class)));
 }
 
 /* Whether a request of the class is served by one. */
@@ -119,6 +120,12 @@ HIDDEN void cache_pack(cache_t *cache);
 
 /* Empties the loaded magazine into the arena. */
 HIDDEN void cache_empty_loaded(cache_t *cache, unsigned class);
+
+/* A block of the class, the cache's mutex being held: its own, the depot's, or from the arena without growing it. */
+HIDDEN void *cache_take(cache_t *cache, unsigned class, size_t request);
+
+/* Loads a full magazine, its own or one of the depot, in place of the loaded one, which is empty. */
+HIDDEN bool cache_load_full(cache_t *cache, unsigned class);
 
 /* Fills the loaded, empty magazine from the arena without growing it; returns one block that serves the request, or
  * NULL. */

@@ -7,7 +7,7 @@
 static void count_locked(cache_t *cache)
 {
     arena_t *arena = cache->arena;
-    for (unsigned class = 1; class <= SLAB_CLASSES; class ++) {
+    for (unsigned class = 1; class <= SMALL_CLASSES; class ++) {
         size_t bytes = cache->carved[class] - (size_t)cache->carved_noted[class];
         if (bytes != 0) {
             size_t count = bytes / sizeclass_chunk[class];

@@ -29,7 +29,7 @@ void *cache_alloc_empty(cache_t *cache, size_t class, size_t request)
     if (cache->full[class] != NULL && cache->spare_count < SPARES) {
         return alloc_from_own(cache, class);
     }
-    void *block = class <= SLAB_CLASSES ? piece_carve(cache, class) : NULL;
+    void *block = class <= SMALL_CLASSES ? piece_carve(cache, class) : NULL;
     if (UNLIKELY(block == NULL)) {
         return cache_alloc_miss(cache->arena, request);
     }
@@ -61,7 +61,7 @@ void *cache_refill(cache_t *cache, unsigned class, size_t request)
         return NULL;
     }
     cache->fill[class] = (uint8_t)min_size(2 * want, capacity);
-    if (pagemap_entry(top[got]) == (cache->tag | class)) {
+    if (class <= SMALL_CLASSES && pagemap_entry(top[got]) == (cache->tag | class)) {
         cache->graduated |= (uint64_t)1 << class;
     }
     for (size_t i = 1; i <= got && got >= FILL_PREFETCHED; i++) {
@@ -76,8 +76,7 @@ void *cache_refill(cache_t *cache, unsigned class, size_t request)
     return top[got];
 }
 
-/* Its own, or one of the depot. */
-static bool load_full(cache_t *cache, unsigned class)
+bool cache_load_full(cache_t *cache, unsigned class)
 {
     depot_t *depot = depot_of(cache->arena);
     if (cache_load_own(cache, class)) {
@@ -92,17 +91,17 @@ static bool load_full(cache_t *cache, unsigned class)
     return magazine != NULL;
 }
 
-static void *alloc_slow(cache_t *cache, unsigned class, size_t request)
+void *cache_take(cache_t *cache, unsigned class, size_t request)
 {
     if (cache->next[class] != NULL ||
-        load_full(cache, class)) { /* the miss may have been of the table only */
+        cache_load_full(cache, class)) { /* the miss may have been of the table only */
         return cache_pop(cache, class);
     }
     void *block = NULL;
-    if (class <= SLAB_CLASSES && piece_is_young(cache, class)) {
+    if (class <= SMALL_CLASSES && piece_is_young(cache, class)) {
         piece_open(cache, class);
         block = piece_carve(cache, class);
-    } else if (class <= SLAB_CLASSES && cache->carved_noted[class] != cache->carved[class]) {
+    } else if (class <= SMALL_CLASSES && cache->carved_noted[class] != cache->carved[class]) {
         piece_count(cache); /* so that the arena knows that it is time for slabs */
     }
     return block != NULL ? block : cache_refill(cache, class, request);
@@ -136,7 +135,7 @@ void *cache_alloc_miss(arena_t *arena, size_t size)
         }
         lock_acquire(&cache->lock);
         if (cachehook_allowed(arena)) { /* still */
-            block = alloc_slow(cache, class, size);
+            block = cache_take(cache, class, size);
         }
         if (block != NULL) {
             cache_count_allocation(cache);

@@ -31,6 +31,8 @@
 
 struct thread_record;
 
+enum { USED_WORDS = CLASSES / 64 + 1 };
+
 typedef struct cache {
     /* owner, inside busy or under lock; a revoker after stopping it */
     void *next[CLASSES + 1]; /* what top points to: see cache_pop */
@@ -42,9 +44,9 @@ typedef struct cache {
     uint64_t graduated;  /* one bit a class that slabs serve: its chunk-backed blocks go home when freed */
     struct chunk *piece; /* OPEN chunk that young blocks are carved from, or NULL */
     size_t piece_bytes;
-    uint8_t missed[CLASSES + 1];             /* allocations and frees without a magazine, up to EARN_FREES */
-    uint16_t carved[SLAB_CLASSES + 1];       /* bytes of a class; from GRADUATE_BYTES on it has slabs */
-    uint16_t carved_noted[SLAB_CLASSES + 1]; /* when the arena last counted what was carved */
+    uint8_t missed[CLASSES + 1];              /* allocations and frees without a magazine, up to EARN_FREES */
+    uint16_t carved[SMALL_CLASSES + 1];       /* bytes of a class; from GRADUATE_BYTES on it has slabs */
+    uint16_t carved_noted[SMALL_CLASSES + 1]; /* when the arena last counted what was carved */
 
     /* under lock, or stopped */
     lock_t lock;
@@ -56,18 +58,18 @@ typedef struct cache {
     uint16_t full_least[CLASSES + 1]; /* of full_count, since the last decay */
     uint16_t held[CLASSES + 1];       /* the loaded magazine at the last decay, as a hash */
     uint64_t decayed_ms;
-    uint64_t used[2];  /* classes whose bin is not the dummy, or that have full magazines */
-    magazine_t *spare; /* empty ones */
+    uint64_t used[USED_WORDS]; /* classes whose bin is not the dummy, or that have full magazines */
+    magazine_t *spare;         /* empty ones */
     unsigned spare_count;
     size_t next_piece_bytes;
     bool stopped;   /* by a revoker, which has it to itself */
     bool locked;    /* by a revoker, whether it could stop it or not */
     misuse_t wrong; /* found while draining, to be reported when no lock is held; with its block */
     void *culprit;
-    uint16_t seen[SLAB_CLASSES + 1]; /* low bits of top at the last tick */
-    bool tick_due;                   /* a tick fell where there was no time for it */
-    bool settle_due;                 /* the arena took clean granules: see alloc_settle */
-    uint64_t counted_from;           /* allocations before cache_init */
+    uint16_t seen[SMALL_CLASSES + 1]; /* low bits of top at the last tick */
+    bool tick_due;                    /* a tick fell where there was no time for it */
+    bool settle_due;                  /* the arena took clean granules: see alloc_settle */
+    uint64_t counted_from;            /* allocations before cache_init */
 
     /* guarded by the registry lock */
     struct thread_record *thread;

@@ -70,7 +70,7 @@ static bool decay(cache_t *cache, unsigned allocating)
         return false;
     }
     cache->decayed_ms = now;
-    for (unsigned word = 0; word < 2; word++) {
+    for (unsigned word = 0; word < USED_WORDS; word++) {
         for (uint64_t bits = cache->used[word]; bits != 0; bits &= bits - 1) {
             unsigned class = word * 64 + lowest_bit(bits);
             decay_class(cache, class, class == allocating);
@@ -88,7 +88,7 @@ static bool decay(cache_t *cache, unsigned allocating)
 static bool promote(cache_t *cache, unsigned class)
 {
     arena_t *arena = cache->arena;
-    if (class > SLAB_CLASSES || (cache->graduated >> class & 1) != 0 ||
+    if (class > SMALL_CLASSES || (cache->graduated >> class & 1) != 0 ||
         (arena->flags & ARENA_NO_SLABS) != 0) {
         return false;
     }
@@ -118,7 +118,7 @@ static void *promote_found(cache_t *cache, unsigned class, void *block)
 /* So is one whose magazine moved since the last tick. */
 static void promote_moving(cache_t *cache)
 {
-    for (unsigned class = 1; class <= SLAB_CLASSES; class ++) {
+    for (unsigned class = 1; class <= SMALL_CLASSES; class ++) {
         uint16_t now = (uint16_t)(uintptr_t)cache->top[class];
         if (now != cache->seen[class] && cache->top[class] != magazine_top_of_dummy() &&
             cache->seen[class] != 0) {
