@@ -422,10 +422,10 @@ bool carve_grow_locked(arena_t *arena, size_t size)
         return false;
     }
     uint32_t least = (uint32_t)((bytes + GRANULE - 1) >> GRANULE_LOG2);
-    uint32_t more = (uint32_t)min_size(arena->totals.chunk_run_bytes >> (GRANULE_LOG2 + 3), 16);
+    uint32_t more = (uint32_t)min_size(arena->totals.chunk_run_bytes >> (GRANULE_LOG2 + 3), CARVE_MORE);
     bool zero = false;
     granule_t first = arena->chunk_edge;
-    uint32_t length = least + more;
+    uint32_t length = least + (least < CARVE_MORE ? more : 0);
     if (first == 0 || !run_take_at_locked(arena, first, length, KIND_CHUNKS, &zero)) {
         first = run_take_locked(arena, length, KIND_CHUNKS, &zero);
     }

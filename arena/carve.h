@@ -16,7 +16,7 @@
 #include "chunk.h"
 #include "heap.h"
 
-enum { CARVE_RELEASE = 4 };
+enum { CARVE_RELEASE = 4, CARVE_MORE = 16 /* granules that a smaller chunk's run has to spare, at most */ };
 
 /* A chunk of `size` bytes (a multiple of the quantum, at least CHUNK_MIN) marked with `class`; CHUNK_PLAIN
  * gets what could not be split off added. NULL: none fits. *zero: its block reads as zero but for the

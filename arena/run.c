@@ -3,7 +3,7 @@
 
 #include "check.h"
 
-enum { STEPS = 1 << RUN_STEPS_LOG2 };
+enum { STEPS = 1 << RUN_STEPS_LOG2, PROBES = 16 };
 
 /* Lengths below STEPS have a bin each, then STEPS bins a doubling. */
 static unsigned bin_of(uint32_t length)
@@ -169,20 +169,25 @@ static void take_front(arena_t *arena, granule_t first, uint32_t length, uint32_
     run_set_tags(first, length, region & ~RUN_DIRTY);
 }
 
-/* A run of at least `length`: any of a higher bin, or the first that fits of its own. */
+/* The shortest of a list, among its first PROBES, that has at least `length`; or the first behind these. */
+static granule_t shortest(granule_t run, uint32_t length)
+{
+    granule_t best = 0;
+    for (unsigned probes = PROBES; run != 0 && (probes != 0 || best == 0); run = pagemap_tag(run)->next) {
+        uint32_t has = pagemap_tag(run)->length;
+        best = has >= length && (best == 0 || has < pagemap_tag(best)->length) ? run : best;
+        probes -= probes != 0;
+    }
+    return best;
+}
+
+/* A run of at least `length`: of its own bin, or the next. */
 static granule_t find(const run_bins_t *bins, uint32_t length)
 {
     unsigned bin = bin_of(length);
-    int higher = next_bin(bins, bin + (length >= STEPS));
-    if (higher >= 0 && pagemap_tag(bins->heads[higher])->length >= length) {
-        return bins->heads[higher];
-    }
-    for (granule_t run = bins->heads[bin]; run != 0; run = pagemap_tag(run)->next) {
-        if (pagemap_tag(run)->length >= length) {
-            return run;
-        }
-    }
-    return 0;
+    granule_t own = shortest(bins->heads[bin], length);
+    int higher = own != 0 ? -1 : next_bin(bins, bin + 1);
+    return higher >= 0 ? shortest(bins->heads[higher], length) : own;
 }
 
 granule_t run_find_locked(arena_t *arena, uint32_t length)

@@ -155,6 +155,24 @@ static void take_of_a_whole_run_leaves_nothing(void **state)
     assert_int_equal(arena->granules->clean_runs.level_map, 0);
 }
 
+static void the_shortest_that_fits_is_cut(void **state)
+{
+    bool zero;
+
+    (void)state;
+    put(10, 23, ONE, KIND_FREE_DIRTY);
+    put(50, 21, ONE, KIND_FREE_DIRTY);
+    put(100, 22, ONE, KIND_FREE_DIRTY);
+    put(150, 40, ONE, KIND_FREE_DIRTY);
+    put(200, 39, ONE, KIND_FREE_DIRTY);
+    put(250, 38, ONE, KIND_FREE_ZERO);
+    assert_int_equal(run_take_locked(arena, 21, KIND_CHUNKS, &zero), base + 50);
+    assert_int_equal(run_take_locked(arena, 21, KIND_CHUNKS, &zero), base + 100);
+    assert_int_equal(run_take_locked(arena, 24, KIND_CHUNKS, &zero),
+                     base + 200); /* of the next bin that holds one */
+    assert_int_equal(run_take_locked(arena, 41, KIND_CHUNKS, &zero), 0);
+}
+
 static void resident_runs_serve_before_purged_ones(void **state)
 {
     bool zero;
@@ -381,6 +399,7 @@ int main(void)
         in_span(put_does_not_merge_with_another_arenas_run),
         in_span(take_splits_off_the_front),
         in_span(take_of_a_whole_run_leaves_nothing),
+        in_span(the_shortest_that_fits_is_cut),
         in_span(resident_runs_serve_before_purged_ones),
         in_span(dirt_is_a_granules_and_a_merged_run_forgets_none),
         in_span(what_was_purged_without_zeroes_is_not_zero),
