@@ -144,6 +144,17 @@ static size_t dirty_target(const arena_t *arena)
     return dirty > allowed ? max_size(min_size(dirty / 2, allowed), in_demand(arena)) : SIZE_MAX;
 }
 
+/* How much more may lie idle before a purge. */
+static size_t dirty_room(arena_t *arena)
+{
+    lock_acquire(&arena->lock);
+    bool may = arena->sliced && arena->trim_threshold_bytes == 0 && !arena->purge_failed;
+    size_t allowed = may ? dirty_allowed(arena) : 0;
+    size_t room = allowed - min_size(allowed, arena->totals.dirty_bytes);
+    lock_release(&arena->lock);
+    return room;
+}
+
 /* Whether much new memory was taken since the last look at what lies idle. */
 static bool took_much(const arena_t *arena)
 {
@@ -256,7 +267,7 @@ void alloc_free(arena_t *arena, void *block)
 {
     misuse_t wrong;
     if (pagemap_entry(block) == (arena->tag | KIND_LARGE)) {
-        wrong = large_free(arena, block);
+        wrong = large_free(arena, block, dirty_room(arena));
     } else {
         size_t usable = 0;
         lock_acquire(&arena->lock);

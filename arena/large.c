@@ -82,6 +82,14 @@ static void note_taken(arena_t *arena, size_t bytes)
     }
 }
 
+/* It came back. */
+static void note_returned(arena_t *arena, size_t bytes)
+{
+    lock_acquire(&arena->lock);
+    arena->granules->large_taken_bytes -= min_size(arena->granules->large_taken_bytes, bytes);
+    lock_release(&arena->lock);
+}
+
 /* In the place of one that went. */
 static void *reuse_parked(arena_t *arena, size_t bytes, size_t alignment, bool *zero)
 {
@@ -195,7 +203,22 @@ static void keep(arena_t *arena, const large_t *large)
     region_keep(arena, hooks ? ARENA_SOURCE_HOOKS : ARENA_SOURCE_MMAP, large->start, large->bytes);
 }
 
-misuse_t large_free(arena_t *arena, void *block)
+/* What follows it is a chunk, and may have its pages: whole granules of it become a region. False: it is as it was. */
+static bool pass_to_chunks(arena_t *arena, const large_t *large, size_t room)
+{
+    size_t whole = align_down(large->bytes, GRANULE), tail = large->bytes - whole;
+    if (whole == 0 || large->bytes > room || large->bytes >= arena->large_threshold ||
+        arena->source == ARENA_SOURCE_HOOKS || !park_is_wanted(arena) ||
+        (tail != 0 && !os_unmap(large->start + whole, tail))) {
+        return false;
+    }
+    region_unreserve(arena, tail);
+    note_returned(arena, large->bytes);
+    region_keep(arena, ARENA_SOURCE_MMAP, large->start, whole);
+    return true;
+}
+
+misuse_t large_free(arena_t *arena, void *block, size_t room)
 {
     lock_acquire(&arena->grow);
     large_t *large = take_out(arena, block);
@@ -203,9 +226,11 @@ misuse_t large_free(arena_t *arena, void *block)
         lock_release(&arena->grow);
         return MISUSE_INTERIOR;
     }
-    bool parked = park_put(arena, large->start, large->bytes, large->mapping);
-    bool gone = !parked && unmap_large(arena, large->start, large->bytes);
-    if (!gone && !parked) {
+    park_note_freed(arena);
+    bool stays =
+        pass_to_chunks(arena, large, room) || park_put(arena, large->start, large->bytes, large->mapping);
+    bool gone = !stays && unmap_large(arena, large->start, large->bytes);
+    if (!gone && !stays) {
         keep(arena, large);
     }
     lock_acquire(&arena->lock);

@@ -10,11 +10,21 @@ void park_note_mapped(arena_t *arena)
     park->wanted = os_now_ms() - park->freed_ms < PURGE_DELAY_MS;
 }
 
-/* Who asks for checks wants a fault on what is gone, who sets a threshold wants no more idle than that. */
+void park_note_freed(arena_t *arena)
+{
+    arena->granules->park.freed_ms = os_now_ms();
+}
+
+bool park_is_wanted(const arena_t *arena)
+{
+    return arena->granules->park.wanted && arena->source != ARENA_SOURCE_HOOKS &&
+           (arena->flags & ARENA_CHECKED) == 0;
+}
+
+/* Who sets a threshold wants no more idle than that. */
 static bool may_park(const arena_t *arena, size_t bytes)
 {
-    return arena->granules->park.wanted && bytes <= PARK_MAX_BYTES && arena->source != ARENA_SOURCE_HOOKS &&
-           (arena->flags & ARENA_CHECKED) == 0 &&
+    return park_is_wanted(arena) && bytes <= PARK_MAX_BYTES &&
            (arena->trim_threshold_bytes == 0 || bytes <= arena->trim_threshold_bytes);
 }
 
@@ -22,7 +32,6 @@ static bool may_park(const arena_t *arena, size_t bytes)
 bool park_put(arena_t *arena, char *start, size_t bytes, uint32_t mapping)
 {
     park_t *park = &arena->granules->park;
-    park->freed_ms = os_now_ms();
     bool joins = park->start == start + bytes && park->mapping == mapping;
     if (!may_park(arena, bytes + (joins ? park->bytes : 0))) {
         return false;

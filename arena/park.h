@@ -9,8 +9,13 @@
 
 #include "heap.h"
 
-/* Caller holds grow. A large block is mapped anew. */
+/* Caller holds grow. A large block is mapped anew; one goes. */
 HIDDEN void park_note_mapped(arena_t *arena);
+HIDDEN void park_note_freed(arena_t *arena);
+
+/* Caller holds grow. Whether the memory of a large block that goes may stay: they come and go, and nobody wants a fault
+ * on what is gone. */
+HIDDEN bool park_is_wanted(const arena_t *arena);
 
 /* Caller holds grow. Keeps [start, start + bytes) of a mapping (large_t), which is out of the arena's books but for mapped_bytes; false: the
  * caller unmaps it. */

@@ -242,6 +242,7 @@ static void the_size_stands_before_the_block(void **state)
     (void)state;
     memcpy(&header, (char *)any_size(a) - 8, 8);
     assert_int_equal(header & 0xffffffffffe0u, (uint64_t)(b - a) & 0xffffffffffe0u);
+    arena_trim(arena, 0); /* or the large block takes the place of what is idle */
     size_t mapped = stats_of(arena).mapped_bytes;
     char *large = arena_alloc(arena, 10 * MIB);
     assert_true(stats_of(arena).mapped_bytes >= mapped + 10 * MIB);

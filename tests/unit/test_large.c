@@ -34,7 +34,7 @@ static void *take(size_t request)
 
 static void put(void *block)
 {
-    assert_int_equal(large_free(arena, block), MISUSE_NONE);
+    assert_int_equal(large_free(arena, block, 0), MISUSE_NONE);
 }
 
 static void a_block_is_whole_pages_of_zeroes_on_a_granule(void **state)
@@ -101,8 +101,8 @@ static void a_pointer_into_the_block_is_interior(void **state)
 {
     (void)state;
     char *block = take(5 * GRANULE);
-    assert_int_equal(large_free(arena, block + 16), MISUSE_INTERIOR);
-    assert_int_equal(large_free(arena, block + GRANULE), MISUSE_INTERIOR);
+    assert_int_equal(large_free(arena, block + 16, 0), MISUSE_INTERIOR);
+    assert_int_equal(large_free(arena, block + GRANULE, 0), MISUSE_INTERIOR);
     assert_int_equal(large_usable(arena, block + 16), 0);
     assert_null(large_realloc(arena, block + 16, 100, NULL));
     assert_int_equal(arena->totals.large_blocks, 1);
@@ -116,7 +116,7 @@ static void another_arenas_block_is_not_taken(void **state)
 
     (void)state;
     void *block = large_alloc(other, 300000, 16, &zero);
-    assert_int_not_equal(large_free(arena, block), MISUSE_NONE);
+    assert_int_not_equal(large_free(arena, block, 0), MISUSE_NONE);
     assert_int_equal(large_usable(arena, block), 0);
     assert_int_equal(large_usable(other, block), large_good_size(other, 300000));
     arena_destroy(other);
@@ -269,7 +269,7 @@ static void what_the_hooks_keep_becomes_a_region(void **state)
     assert_int_equal(large_usable(hooked, block), align_up(300000, GRANULE));
     assert_null(large_realloc(hooked, block, MIB, NULL)); /* mremap is not for memory that is not ours */
     book.keep = true;
-    assert_int_equal(large_free(hooked, block), MISUSE_NONE);
+    assert_int_equal(large_free(hooked, block, 0), MISUSE_NONE);
     assert_int_equal(hooked->totals.mapped_bytes, align_up(300000, GRANULE));
     assert_int_equal(hooked->totals.free_run_bytes, align_up(300000, GRANULE));
     assert_non_null(hooked->regions);

@@ -169,6 +169,56 @@ static void it_goes_with_a_trim_a_reset_and_time(void **state)
     arena_destroy(arena);
 }
 
+/* Two that come and go before it make it the third; its odd page goes. */
+static size_t comes_and_goes_smaller(arena_t *arena, bool soon)
+{
+    arena_free(arena, arena_alloc(arena, MIB));
+    must(soon || usleep((PURGE_DELAY_MS + 50) * 1000) == 0);
+    char *block = arena_alloc(arena, 3 * MIB + 1);
+    must(pagemap_entry(block) == (arena->tag | KIND_LARGE));
+    fill(block, 3 * MIB, 1);
+    arena_free(arena, block);
+    return stats_of(arena).mapped_bytes;
+}
+
+static size_t may_stay_idle(const arena_options_t *options)
+{
+    arena_t *arena = arena_create(options);
+    size_t mapped = comes_and_goes_smaller(arena, true);
+    arena_destroy(arena);
+    return mapped;
+}
+
+static void where_chunks_follow_they_get_its_pages(void **state)
+{
+    (void)state;
+    arena_t *arena = arena_create(NULL);
+    assert_int_equal(comes_and_goes_smaller(arena, false), 0); /* nothing tells that another will come */
+    size_t mapped = 0;
+    for (int i = 0; i < 5 && mapped == 0; i++) { /* again if the machine stood still */
+        arena_destroy(arena);
+        arena = arena_create(NULL);
+        mapped = comes_and_goes_smaller(arena, true);
+    }
+    assert_int_equal(mapped, 3 * MIB);
+    assert_int_equal(arena->totals.dirty_bytes, 3 * MIB);
+    assert_int_equal(arena->granules->park.bytes, 0);
+    char *zeros = arena_calloc(arena, 1, 2 * MIB);
+    assert_int_equal(stats_of(arena).mapped_bytes, 3 * MIB);
+    assert_true(all_zero(zeros, 2 * MIB));
+    assert_int_equal(arena_check(arena), 0);
+    arena_free(arena, zeros);
+    assert_int_equal(arena->totals.dirty_bytes + arena->totals.wide_chunk_bytes >= 2 * MIB, 1);
+    zeros = arena_alloc(arena, 5 * MIB);
+    assert_int_equal(arena->totals.dirty_bytes, 0); /* gone before the larger one is touched */
+    arena_free(arena, zeros);
+    assert_true(arena_trim(arena, 0) != 0);
+    assert_int_equal(stats_of(arena).mapped_bytes, 0);
+    arena_destroy(arena);
+    assert_int_equal(may_stay_idle(&(arena_options_t){.trim_threshold_bytes = GRANULE}), 0);
+    assert_int_equal(may_stay_idle(&(arena_options_t){.flags = ARENA_CHECKED}), 0);
+}
+
 static void it_makes_room_under_a_limit(void **state)
 {
     (void)state;
@@ -192,6 +242,7 @@ int main(void)
         cmocka_unit_test(only_pieces_of_one_mapping_join),
         cmocka_unit_test(it_is_bounded_and_can_be_declined),
         cmocka_unit_test(it_goes_with_a_trim_a_reset_and_time),
+        cmocka_unit_test(where_chunks_follow_they_get_its_pages),
         cmocka_unit_test(it_makes_room_under_a_limit),
     };
 
