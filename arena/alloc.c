@@ -101,6 +101,21 @@ static void flow_back_from(arena_t *arena, size_t least_bytes, size_t keep_bytes
     }
 }
 
+/* One cached block, or a few, of the least class that would do. False: there is none. */
+static bool flow_one(arena_t *arena, size_t usable)
+{
+    void *culprit = NULL;
+    misuse_t wrong = MISUSE_NONE;
+    if (usable <= SLAB_MAX || usable > CLASS_MAX || !cachehook_allowed(arena)) {
+        return false;
+    }
+    bool flowed = cachehook_flow_one(arena, usable, &wrong, &culprit);
+    if (UNLIKELY(wrong != MISUSE_NONE)) {
+        misuse(wrong, arena, culprit);
+    }
+    return flowed;
+}
+
 /*
  * Before the arena grows, what is cached makes room: larger blocks each time, because one of them may be the room that
  * is missing. Small ones seldom are, and the next refill takes them again: they go only if the arena has grown since
@@ -152,6 +167,9 @@ static void *grow_and_take(arena_t *arena, const want_t *want, bool *zero)
 bool alloc_make_room(arena_t *arena, size_t usable)
 {
     size_t need = chunk_size_for(usable, arena->quantum) + 2 * CHUNK_HEADER;
+    if (flow_one(arena, usable)) {
+        return true;
+    }
     flow_back(arena);
     lock_acquire(&arena->grow);
     bool room = false;

@@ -58,6 +58,10 @@ HIDDEN misuse_t cachehook_reclaim(arena_t *arena, bool all, void **culprit);
  * first, so that what is cached hardly adds to the peak; but only blocks above `least_bytes`. No lock held. */
 HIDDEN misuse_t cachehook_flow_back(arena_t *arena, size_t least_bytes, size_t keep_bytes, void **culprit);
 
+/* The same for one cached block, or a few, of the least class that serves a request of `usable` bytes, one above SLAB_MAX.
+ * False: there is none. No lock held. */
+HIDDEN bool cachehook_flow_one(arena_t *arena, size_t usable, misuse_t *wrong, void **culprit);
+
 /* The arena is emptied: all its caches are forgotten, blocks and all; `keep_own`: the caller's stays. Caller holds
  * the registry lock. */
 HIDDEN void cachehook_forget(arena_t *arena, bool keep_own);

@@ -52,6 +52,15 @@ misuse_t cachehook_drain_stopped(arena_t *arena, void **culprit)
     return MISUSE_NONE;
 }
 
+bool cachehook_flow_one(arena_t *arena, size_t usable, misuse_t *wrong, void **culprit)
+{
+    (void)arena;
+    (void)usable;
+    (void)wrong;
+    (void)culprit;
+    return false;
+}
+
 bool cachehook_has_magazine(const arena_t *arena, unsigned class)
 {
     (void)arena;

@@ -56,6 +56,7 @@ void *cache_refill(cache_t *cache, unsigned class, size_t request)
     }
     unsigned capacity = magazine_capacity(class);
     size_t want = min_size(max_size(cache->fill[class], FILL_FIRST), capacity);
+    want = sizeclass_bytes[class] < FILL_ONE_BYTES ? want : 1;
     size_t got = alloc_fill(cache->arena, class, top + 1, want, &cache->settle_due);
     if (got == 0) {
         return NULL;

@@ -193,6 +193,15 @@ static void note_misuse(misuse_t *wrong, void **culprit, misuse_t found, void *b
 }
 
 /* A full magazine's blocks go home; the magazine too. */
+static misuse_t drain_magazine(arena_t *arena, unsigned class, magazine_t *magazine, void **culprit)
+{
+    size_t count;
+    void **blocks = magazine_blocks(magazine_load_full(magazine, class), class, &count);
+    misuse_t wrong = alloc_drain(arena, blocks, count, culprit);
+    meta_free(magazine);
+    return wrong;
+}
+
 static misuse_t drain_depot(arena_t *arena, unsigned least, void **culprit)
 {
     misuse_t wrong = MISUSE_NONE;
@@ -200,11 +209,8 @@ static misuse_t drain_depot(arena_t *arena, unsigned least, void **culprit)
     for (unsigned class = least; depot != NULL && class <= CLASSES; class ++) {
         magazine_t *magazine;
         while ((magazine = depot_take(depot, class)) != NULL) {
-            size_t count;
             void *block = NULL;
-            void **blocks = magazine_blocks(magazine_load_full(magazine, class), class, &count);
-            note_misuse(&wrong, culprit, alloc_drain(arena, blocks, count, &block), block);
-            meta_free(magazine);
+            note_misuse(&wrong, culprit, drain_magazine(arena, class, magazine, &block), block);
         }
     }
     return wrong;
@@ -278,6 +284,38 @@ misuse_t cachehook_flow_back(arena_t *arena, size_t least_bytes, size_t keep_byt
         note_misuse(&wrong, culprit, found, block);
     }
     return wrong;
+}
+
+static bool flow_one_of(arena_t *arena, cache_t *cache, unsigned class, misuse_t *wrong, void **culprit)
+{
+    depot_t *depot = depot_of(arena);
+    magazine_t *magazine = depot == NULL ? NULL : depot_take(depot, class);
+    if (magazine != NULL) {
+        *wrong = drain_magazine(arena, class, magazine, culprit);
+        return true;
+    }
+    if (cache == NULL || (cache->next[class] == NULL && !cache_load_own(cache, class))) {
+        return false;
+    }
+    cache_empty_loaded(cache, class);
+    return true;
+}
+
+bool cachehook_flow_one(arena_t *arena, size_t usable, misuse_t *wrong, void **culprit)
+{
+    cache_t *cache = record_lookup(arena->index);
+    bool flowed = false;
+    *wrong = MISUSE_NONE;
+    if (cache != NULL) {
+        lock_acquire(&cache->lock);
+    }
+    for (unsigned class = sizeclass_of(usable); class <= CLASSES && !flowed; class ++) {
+        flowed = flow_one_of(arena, cache, class, wrong, culprit);
+    }
+    if (cache != NULL) {
+        lock_release(&cache->lock);
+    }
+    return flowed;
 }
 
 bool cachehook_has_magazine(const arena_t *arena, unsigned class)

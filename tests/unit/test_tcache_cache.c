@@ -466,6 +466,45 @@ static void larger_blocks_make_room_before_small_ones(void **state)
     assert_int_equal(cache_held_bytes(own_cache(), 1), 0);
 }
 
+static void one_that_serves_makes_room_before_all(void **state)
+{
+    enum { BLOCKS = 100 };
+    void *medium[BLOCKS], *larger[BLOCKS], *culprit;
+    misuse_t wrong;
+
+    (void)state;
+    earn(20000);
+    earn(40000);
+    must(arena_alloc_batch(arena, 20000, BLOCKS, medium) == BLOCKS);
+    must(arena_alloc_batch(arena, 40000, BLOCKS, larger) == BLOCKS);
+    arena_free_batch(arena, medium, BLOCKS);
+    arena_free_batch(arena, larger, BLOCKS);
+    size_t depot = depot_held_bytes(depot_of(arena), 1), own = cache_held_bytes(own_cache(), 1);
+    assert_true(cachehook_flow_one(arena, 30000, &wrong, &culprit)); /* the depot's first */
+    assert_int_equal(wrong, MISUSE_NONE);
+    assert_in_range(depot - depot_held_bytes(depot_of(arena), 1), 1, magazine_bytes(sizeclass_of(40000)));
+    assert_int_equal(cache_held_bytes(own_cache(), 1), own);
+    while (depot_held_bytes(depot_of(arena), sizeclass_of(30000)) != 0)
+        assert_true(cachehook_flow_one(arena, 30000, &wrong, &culprit));
+    while (cache_held_bytes(own_cache(), sizeclass_of(30000)) != 0)
+        assert_true(cachehook_flow_one(arena, 30000, &wrong, &culprit));
+    assert_false(cachehook_flow_one(arena, 30000, &wrong, &culprit));
+    assert_true(cache_held_bytes(own_cache(), 1) >= 20000); /* what would not serve stays */
+}
+
+static void a_refill_of_large_classes_is_one_block(void **state)
+{
+    (void)state;
+    earn(FILL_ONE_BYTES);
+    earn(FILL_ONE_BYTES / 2);
+    arena_trim(arena, 0);
+    arena_alloc(arena, FILL_ONE_BYTES / 2);
+    assert_true(stats_of(arena).cached_blocks != 0);
+    arena_trim(arena, 0);
+    arena_alloc(arena, FILL_ONE_BYTES);
+    assert_int_equal(stats_of(arena).cached_blocks, 0);
+}
+
 static void *free_and_alloc_again(void *unused)
 {
     enum { BLOCKS = 100, BYTES = 2048 }; /* no class of slabs: those send their first blocks home */
@@ -946,6 +985,8 @@ int main(void)
         in_arena(a_cache_is_bounded_in_bytes),
         in_arena(a_class_that_stands_still_goes_home_and_no_other),
         in_arena(larger_blocks_make_room_before_small_ones),
+        in_arena(one_that_serves_makes_room_before_all),
+        in_arena(a_refill_of_large_classes_is_one_block),
         in_arena(a_cache_keeps_more_once_it_takes_back_what_it_gave),
         in_arena(what_a_cache_holds_is_used_before_the_arena_is_asked),
         in_arena(statistics_take_the_cache_out_of_the_table_and_use_puts_it_back),
