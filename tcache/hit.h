@@ -39,6 +39,7 @@ INLINE void hit_free(cache_t *cache, size_t class, void *block)
         cache_free_full(cache, (unsigned)class, block);
         return;
     }
+    __builtin_prefetch(block, 1); /* it is the next to be given out, and to be written to */
     cache_push(cache, class, block);
     cache_leave(&thread_self);
 }
