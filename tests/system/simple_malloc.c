@@ -178,13 +178,14 @@ static void ten_gb_untouched_and_freed_are_given_back_at_once(void **state)
         measure(held);
         arena_free(arena, block);
         measure(after);
-        printf("10 GB: %zu MB more address space, %zu KB resident; freed: %zu KB more\n",
-               (held[0] - before[0]) * page / 1000000, (held[1] - before[1]) * page / 1000,
-               (after[0] - before[0]) * page / 1000);
+        printf("10 GB: %ld MB more address space, %ld KB resident; freed: %ld KB more\n",
+               (long)(held[0] - before[0]) * (long)page / 1000000,
+               (long)(held[1] - before[1]) * (long)page / 1000,
+               (long)(after[0] - before[0]) * (long)page / 1000);
         /* it takes the place of what lies idle, less than 1 MiB */
         assert_true(held[0] * page + MIB >= before[0] * page + bytes);
         assert_true(held[1] * page < before[1] * page + MIB);
-        assert_true(after[0] * page <= before[0] * page + (i == 0 ? 4 * MIB : 0));
+        assert_true(after[0] * page <= before[0] * page + 4 * MIB); /* a leaf of the page map may stay */
         arena_destroy(arena);
     }
 }
