@@ -101,12 +101,15 @@ static void flow_back_from(arena_t *arena, size_t least_bytes, size_t keep_bytes
     }
 }
 
-/* One cached block, or a few, of the least class that would do. False: there is none. */
+/*
+ * One cached block, or a few, of the least class that would do. Not for small requests: classes of many blocks each would
+ * take from one another again and again. False: there is none.
+ */
 static bool flow_one(arena_t *arena, size_t usable)
 {
     void *culprit = NULL;
     misuse_t wrong = MISUSE_NONE;
-    if (usable <= SLAB_MAX || usable > CLASS_MAX || !cachehook_allowed(arena)) {
+    if (usable < FLOW_LEAST_BYTES || usable > CLASS_MAX || !cachehook_allowed(arena)) {
         return false;
     }
     bool flowed = cachehook_flow_one(arena, usable, &wrong, &culprit);
