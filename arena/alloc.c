@@ -211,7 +211,7 @@ static void *take_any(arena_t *arena, const want_t *want, bool *zero)
     }
     if (large) {
         block = large_alloc(arena, want->request, want->alignment, zero);
-        alloc_settle(arena); /* what lies idle goes before the block is touched */
+        alloc_settle_large(arena); /* before the block is touched */
     }
     return block != NULL ? block : grow_and_take(arena, want, zero);
 }

@@ -67,6 +67,10 @@ HIDDEN bool alloc_make_room(arena_t *arena, size_t usable);
 HIDDEN misuse_t alloc_drain(arena_t *arena, void **blocks, size_t count, void **culprit);
 HIDDEN void alloc_settle(arena_t *arena);
 
+/* A large block was allocated: what lies idle goes. What is missing of that is counted on: who moves a block frees the
+ * old one next. No lock held. */
+HIDDEN void alloc_settle_large(arena_t *arena);
+
 /* Whether the word before an address in a chunk run can be read. */
 HIDDEN bool alloc_header_is_readable(const void *block);
 

@@ -304,6 +304,23 @@ void alloc_settle(arena_t *arena)
     alloc_unlock(arena);
 }
 
+void alloc_settle_large(arena_t *arena)
+{
+    if (!arena->sliced) {
+        return;
+    }
+    lock_acquire(&arena->lock);
+    size_t taken = arena->granules->large_taken_bytes;
+    size_t target = taken >= GRANULE ? target_for_taken(arena) : SIZE_MAX;
+    size_t dirty = arena->totals.dirty_bytes;
+    size_t goes = dirty - min_size(target, dirty);
+    arena->granules->large_taken_bytes = taken - min_size(taken, goes);
+    lock_release(&arena->lock);
+    if (target != SIZE_MAX) {
+        region_purge(arena, target);
+    }
+}
+
 size_t alloc_usable_locked(arena_t *arena, const void *block, misuse_t *wrong)
 {
     uint32_t entry = entry_locked(arena, block);
