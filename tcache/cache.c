@@ -55,6 +55,14 @@ void cache_send_home(cache_t *cache, void **blocks, size_t count)
     }
 }
 
+void cache_empty_full(cache_t *cache, unsigned class, magazine_t *magazine)
+{
+    size_t count;
+    void **blocks = magazine_blocks(magazine_load_full(magazine, class), class, &count);
+    cache_send_home(cache, blocks, count);
+    cache_put_spare(cache, magazine);
+}
+
 void cache_empty_loaded(cache_t *cache, unsigned class)
 {
     size_t count;

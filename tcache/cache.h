@@ -118,6 +118,9 @@ HIDDEN void cache_send_home(cache_t *cache, void **blocks, size_t count);
 /* What is left of it are loaded magazines with blocks: full ones go to the depot, or their blocks home, empty ones go. */
 HIDDEN void cache_pack(cache_t *cache);
 
+/* Sends a full magazine's blocks home; it becomes a spare one. It is in no chain. */
+HIDDEN void cache_empty_full(cache_t *cache, unsigned class, magazine_t *magazine);
+
 /* Empties the loaded magazine into the arena. */
 HIDDEN void cache_empty_loaded(cache_t *cache, unsigned class);
 

@@ -75,10 +75,7 @@ static void deposit(cache_t *cache, depot_t *depot, unsigned class)
 {
     magazine_t *magazine = cache_unchain(cache, class);
     if (depot == NULL || !depot_put(depot, class, magazine)) {
-        size_t count;
-        void **blocks = magazine_blocks(magazine_load_full(magazine, class), class, &count);
-        cache_send_home(cache, blocks, count);
-        cache_put_spare(cache, magazine);
+        cache_empty_full(cache, class, magazine);
     }
 }
 

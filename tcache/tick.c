@@ -14,10 +14,7 @@ static void decay_depot(cache_t *cache, depot_t *depot)
     for (unsigned class = 1; class <= CLASSES; class ++) {
         magazine_t *magazine;
         while ((magazine = depot_take_spare(depot, class)) != NULL) {
-            size_t count;
-            void **blocks = magazine_blocks(magazine_load_full(magazine, class), class, &count);
-            cache_send_home(cache, blocks, count);
-            cache_put_spare(cache, magazine);
+            cache_empty_full(cache, class, magazine);
         }
     }
 }
@@ -45,10 +42,7 @@ static void decay_class(cache_t *cache, unsigned class, bool allocating)
         }
     }
     for (unsigned idle = cache->full_least[class]; idle != 0; idle--) {
-        magazine_t *magazine = cache_unchain(cache, class);
-        void **blocks = magazine_blocks(magazine_load_full(magazine, class), class, &count);
-        cache_send_home(cache, blocks, count);
-        cache_put_spare(cache, magazine);
+        cache_empty_full(cache, class, cache_unchain(cache, class));
     }
     cache->full_least[class] = cache->full_count[class];
     magazine_blocks(cache->top[class], class, &count);
