@@ -33,8 +33,8 @@ INLINE unsigned sizeclass_of(size_t request)
 
 /*
  * The slab class that serves a request at a power of two: its size is a multiple of it. 0: there is none, or the
- * request is 0. Above SLAB_MAX the classes are multiples of an eighth of the power of two below, and the class of a
- * multiple of more than that is its own size.
+ * request is 0. Between two powers of two all classes are multiples of one power of two, their step. A multiple of more
+ * than the step is a class of its own, and every class there is a multiple of less.
  */
 INLINE unsigned sizeclass_of_aligned(size_t request, size_t alignment)
 {
@@ -42,8 +42,7 @@ INLINE unsigned sizeclass_of_aligned(size_t request, size_t alignment)
     if (UNLIKELY(rounded - 1 >= SLAB_MAX)) {
         return rounded - 1 < ALIGNED_MAX ? sizeclass_of_medium(rounded) - (SLAB_CLASSES - SMALL_CLASSES) : 0;
     }
-    unsigned class = sizeclass_small[rounded];
-    return (sizeclass_bytes[class] & (alignment - 1)) == 0 ? class : 0;
+    return sizeclass_small[rounded];
 }
 
 #endif

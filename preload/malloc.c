@@ -218,21 +218,34 @@ static NOINLINE void *alloc_aligned_medium(size_t alignment, size_t request)
     return LIKELY(block != NULL) ? block : alloc_aligned_other(alignment, request);
 }
 
-/* The alignment is a power of two. A slab of a class that it divides has such blocks only, once old chunks are gone. */
-INLINE void *alloc_aligned(size_t alignment, size_t request)
+/* A slab of a class that the alignment divides has such blocks only, once old chunks are gone. */
+static NOINLINE void *alloc_aligned_miss(size_t alignment, size_t request)
 {
     unsigned class = sizeclass_of_aligned(request, alignment);
     if (class > SMALL_CLASSES) {
         return alloc_aligned_medium(alignment, request);
     }
-    if (LIKELY(class != 0 && (table_home()->graduated >> class & 1) != 0)) {
+    if (class != 0 && (table_home()->graduated >> class & 1) != 0) {
         void *block = malloc(sizeclass_bytes[class]);
-        if (LIKELY(is_aligned(block, alignment))) {
+        if (is_aligned(block, alignment)) {
             return block;
         }
         free(block);
     }
     return alloc_aligned_other(alignment, request);
+}
+
+/* The alignment is a power of two. What the class would give out next is taken if it is aligned. */
+INLINE void *alloc_aligned(size_t alignment, size_t request)
+{
+    unsigned class = sizeclass_of_aligned(request, alignment);
+    cache_enter(&thread_self);
+    cache_t *cache = table_home();
+    if (LIKELY(cache->next[class] != NULL && is_aligned(cache->next[class], alignment))) {
+        return hit_alloc(cache, class, request, aligned_empty, malloc_tick);
+    }
+    cache_leave(&thread_self);
+    return alloc_aligned_miss(alignment, request);
 }
 
 /* glibc rounds a bad alignment up to a power of two. */
