@@ -47,12 +47,20 @@ static void *take_slab_locked(arena_t *arena, const want_t *want)
     return class != 0 && slab_take_locked(arena, class, &block, 1) == 1 ? block : NULL;
 }
 
-/* A chunk from the bins, or from granules that are free already. */
+/* The chunk layer says "zero but for the first 16 and the last 8 bytes". */
+static void clear_edges(void *block, size_t chunk)
+{
+    memset(block, 0, 16);
+    memset(at(block, chunk - CHUNK_HEADER - 8), 0, 8);
+}
+
+/* A chunk from the bins, or from granules that are free already. *zero: all of its block reads as zero. */
 static void *take_chunk_locked(arena_t *arena, const want_t *want, bool *zero)
 {
     bool aligned = want->alignment > arena->quantum;
     size_t most = want->chunk + (aligned ? want->alignment + CHUNK_MIN : 0);
     chunk_t *chunk = NULL;
+    *zero = false;
     for (int attempt = 0; attempt < 2 && chunk == NULL; attempt++) {
         if (attempt == 0 || carve_grow_locked(arena, most)) {
             chunk = aligned ? carve_take_aligned_locked(arena, want->alignment, want->chunk, want->mark)
@@ -61,6 +69,9 @@ static void *take_chunk_locked(arena_t *arena, const want_t *want, bool *zero)
     }
     if (chunk == NULL) {
         return NULL;
+    }
+    if (*zero) {
+        clear_edges(chunk_block(chunk), chunk_size(chunk));
     }
     alloc_count_chunk_locked(arena, want->mark, 1);
     return chunk_block(chunk);
@@ -216,13 +227,6 @@ static void *take_any(arena_t *arena, const want_t *want, bool *zero)
     return block != NULL ? block : grow_and_take(arena, want, zero);
 }
 
-/* The chunk layer says "zero but for the first 16 and the last 8 bytes". */
-static void clear_edges(void *block, size_t chunk)
-{
-    memset(block, 0, 16);
-    memset(at(block, chunk - CHUNK_HEADER - 8), 0, 8);
-}
-
 static void check_alive(const arena_t *arena, const void *block)
 {
     if (UNLIKELY(!atomic_load_explicit(&arena->alive, memory_order_relaxed))) {
@@ -247,9 +251,6 @@ void *alloc_block(arena_t *arena, size_t request, size_t alignment, bool *zero)
     if (block == NULL) {
         errno = ENOMEM;
         return NULL;
-    }
-    if (clean && zero != NULL && pagemap_entry(block) != (arena->tag | KIND_LARGE)) {
-        clear_edges(block, (size_t)(chunk_header(chunk_of(block)) & CHUNK_SIZE_MASK));
     }
     if (zero != NULL) {
         *zero = clean;
@@ -322,39 +323,39 @@ void alloc_public_free(arena_t *arena, void *block)
  * Blocks of one class; those of a class without slabs one after the other from the bins. Of the large ones no more are
  * taken once a header fell on a new page: who asked for one block waits for one fault, and not for a magazine's.
  */
-static size_t fill_locked(arena_t *arena, unsigned class, void **out, size_t count)
+static size_t fill_locked(arena_t *arena, unsigned class, void **out, size_t count, bool *zero)
 {
+    *zero = false;
     if (alloc_wants_slab_locked(arena, class)) {
         return slab_take_locked(arena, class, out,
                                 count); /* none: the arena grows rather than use chunks again */
     }
     want_t want = want_block_of(arena, class);
     size_t got = 0;
-    bool zero;
     size_t before = arena->granules->pages_warmed;
     bool warm = true;
-    while (got < count && warm && (out[got] = take_chunk_locked(arena, &want, &zero)) != NULL) {
+    while (got < count && warm && (out[got] = take_chunk_locked(arena, &want, zero)) != NULL) {
         warm = class <= SLAB_CLASSES || arena->granules->pages_warmed == before;
         got++;
     }
+    *zero &= got == 1;
     return got;
 }
 
-size_t alloc_fill(arena_t *arena, unsigned class, void **out, size_t count, bool *settle)
+size_t alloc_fill(arena_t *arena, unsigned class, void **out, size_t count, bool *settle, bool *zero)
 {
     lock_acquire(&arena->lock);
-    size_t got = fill_locked(arena, class, out, count);
+    size_t got = fill_locked(arena, class, out, count, zero);
     *settle |= arena->granules->clean_taken_bytes >= CLEAN_TAKEN_BYTES;
     lock_release(&arena->lock);
     return got;
 }
 
-void *alloc_exact(arena_t *arena, size_t request, bool *settle)
+void *alloc_exact(arena_t *arena, size_t request, bool *settle, bool *zero)
 {
-    bool zero;
     want_t want = want_of(arena, request, arena->quantum);
     lock_acquire(&arena->lock);
-    void *block = take_chunk_locked(arena, &want, &zero);
+    void *block = take_chunk_locked(arena, &want, zero);
     *settle |= arena->granules->clean_taken_bytes >= CLEAN_TAKEN_BYTES;
     lock_release(&arena->lock);
     return block;

@@ -32,8 +32,8 @@ HIDDEN void *alloc_unwatched(arena_t *arena,
 HIDDEN void alloc_public_free(arena_t *arena, void *block);
 
 /* Up to `count` blocks of `class` without growing the arena. Not counted as allocations. *settle: set if alloc_settle
- * is to be called when no lock is held. */
-HIDDEN size_t alloc_fill(arena_t *arena, unsigned class, void **out, size_t count, bool *settle);
+ * is to be called when no lock is held. *zero: there is one, a chunk, and it reads as zero. */
+HIDDEN size_t alloc_fill(arena_t *arena, unsigned class, void **out, size_t count, bool *settle, bool *zero);
 
 /* Whether blocks of a class above SLAB_MAX were freed EARN_FREES times where no magazine took them: by any thread, so
  * that one that allocates for others to free sees it. Any thread, no lock. */
@@ -53,7 +53,7 @@ INLINE void alloc_forget_earned(arena_t *arena, unsigned class)
 
 /* A chunk of no class and of just `request` bytes, above SLAB_MAX, without growing the arena; NULL: no room. Not
  * counted as an allocation. */
-HIDDEN void *alloc_exact(arena_t *arena, size_t request, bool *settle);
+HIDDEN void *alloc_exact(arena_t *arena, size_t request, bool *settle, bool *zero);
 
 /* Makes chunk runs, or their ends, of what is raw in regions outside the map. Caller holds grow. */
 HIDDEN void alloc_adopt_raw(arena_t *arena);

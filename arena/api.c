@@ -26,7 +26,9 @@ void *arena_calloc(arena_t *arena, size_t count, size_t size)
     }
     bool zero = false;
     bool cached = cachehook_allowed(arena) && bytes <= LARGE_MIN_BYTES;
-    void *block = cached ? arena_alloc(arena, bytes) : alloc_block(arena, bytes, 8, &zero);
+    void *block = !cached                  ? alloc_block(arena, bytes, 8, &zero)
+                  : bytes < FILL_ONE_BYTES ? arena_alloc(arena, bytes)
+                                           : cachehook_alloc(arena, bytes, &zero);
     if (block != NULL && !zero) {
         memset(block, 0, bytes);
     }

@@ -39,6 +39,9 @@ HIDDEN misuse_t cachehook_drain_stopped(arena_t *arena, void **culprit);
 /* Whether the calling thread's next request of the class, one above SLAB_MAX, is served by a magazine. */
 HIDDEN bool cachehook_has_magazine(const arena_t *arena, unsigned class);
 
+/* arena_alloc of a size up to LARGE_MIN_BYTES. *zero: what came reads as zero. No lock held. */
+HIDDEN void *cachehook_alloc(arena_t *arena, size_t size, bool *zero);
+
 /*
  * A block of a class above SMALL_CLASSES at a multiple of `alignment` out of the calling thread's cache, or what that
  * gets of its class at once; NULL: take one from the arena. No lock held.

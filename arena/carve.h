@@ -16,7 +16,12 @@
 #include "chunk.h"
 #include "heap.h"
 
-enum { CARVE_RELEASE = 4, CARVE_MORE = 16 /* granules that a smaller chunk's run has to spare, at most */ };
+enum {
+    CARVE_RELEASE = 4,
+    CARVE_MORE = 16, /* granules that a smaller chunk's run has to spare, at most */
+    CARVE_CLEARED =
+        8 /* a free chunk of this part of new, zero memory beside it is cleared rather than that be lost */
+};
 
 /* A chunk of `size` bytes (a multiple of the quantum, at least CHUNK_MIN) marked with `class`; CHUNK_PLAIN
  * gets what could not be split off added. NULL: none fits. *zero: its block reads as zero but for the

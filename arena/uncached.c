@@ -61,6 +61,12 @@ bool cachehook_flow_one(arena_t *arena, size_t usable, misuse_t *wrong, void **c
     return false;
 }
 
+void *cachehook_alloc(arena_t *arena, size_t size, bool *zero)
+{
+    *zero = false;
+    return alloc_public(arena, size);
+}
+
 bool cachehook_has_magazine(const arena_t *arena, unsigned class)
 {
     (void)arena;

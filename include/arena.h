@@ -235,8 +235,8 @@ ARENA_EXPORT void *arena_alloc(arena_t *arena, size_t size)
     ;
 
 /*
- * As arena_alloc of count * size bytes, all zero. ENOMEM also if the product overflows. Memory that
- * the kernel has just cleared is not cleared again.
+ * As arena_alloc of count * size bytes, all zero. ENOMEM also if the product overflows. Of 16 KiB or
+ * more, memory that the kernel has just cleared is not cleared again, and not touched.
  */
 ARENA_EXPORT void *arena_calloc(arena_t *arena, size_t count, size_t size)
 #if defined(__GNUC__)

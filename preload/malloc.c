@@ -122,8 +122,8 @@ void *calloc(size_t count, size_t size)
     if (UNLIKELY(multiply_overflows(count, size, &bytes))) {
         return fail(ENOMEM);
     }
-    /* No cache: perhaps because there is a log, which is to say "calloc". */
-    if (UNLIKELY(bytes > LARGE_MIN_BYTES || table_home() == &cache_none)) {
+    /* So much may be zero already. No cache: perhaps because there is a log, which is to say "calloc". */
+    if (UNLIKELY(bytes >= FILL_ONE_BYTES || table_home() == &cache_none)) {
         arena_t *home = domain_home();
         return home == NULL ? NULL : arena_calloc(home, 1, max_size(bytes, LEAST));
     }

@@ -43,7 +43,7 @@ void *cache_refill(cache_t *cache, unsigned class, size_t request)
     void **top = cache->top[class];
     if (!cache_has_magazine(cache, class)) {
         cache_count_miss(cache, class);
-        return alloc_exact(cache->arena, request, &cache->settle_due);
+        return alloc_exact(cache->arena, request, &cache->settle_due, &cache->took_zero);
     }
     if (top == magazine_top_of_dummy()) {
         magazine_t *magazine = cache_take_spare(cache);
@@ -57,7 +57,7 @@ void *cache_refill(cache_t *cache, unsigned class, size_t request)
     unsigned capacity = magazine_capacity(class);
     size_t want = min_size(max_size(cache->fill[class], FILL_FIRST), capacity);
     want = sizeclass_bytes[class] < FILL_ONE_BYTES ? want : 1;
-    size_t got = alloc_fill(cache->arena, class, top + 1, want, &cache->settle_due);
+    size_t got = alloc_fill(cache->arena, class, top + 1, want, &cache->settle_due, &cache->took_zero);
     if (got == 0) {
         return NULL;
     }
@@ -117,9 +117,9 @@ static bool has_magazine(cache_t *cache, unsigned class)
     return has;
 }
 
-void *cache_alloc_miss(arena_t *arena, size_t size)
+/* *zero: the block is known to read as zero. */
+static void *alloc_slow(arena_t *arena, size_t size, bool *zero)
 {
-    cache_leave(&thread_self);
     cache_t *cache = arena == NULL || !cachehook_allowed(arena) ? NULL : thread_cache(arena);
     if (cache == NULL) {
         return alloc_public(arena, size);
@@ -135,9 +135,11 @@ void *cache_alloc_miss(arena_t *arena, size_t size)
             break;
         }
         lock_acquire(&cache->lock);
+        cache->took_zero = false;
         if (cachehook_allowed(arena)) { /* still */
             block = cache_take(cache, class, size);
         }
+        *zero = cache->took_zero;
         if (block != NULL) {
             cache_count_allocation(cache);
         }
@@ -145,4 +147,21 @@ void *cache_alloc_miss(arena_t *arena, size_t size)
     }
     size = cachehook_allowed(arena) && size <= SLAB_MAX ? sizeclass_bytes[class] : size;
     return block != NULL ? block : alloc_public(arena, size); /* which tries harder */
+}
+
+void *cache_alloc_miss(arena_t *arena, size_t size)
+{
+    bool zero = false;
+    cache_leave(&thread_self);
+    return alloc_slow(arena, size, &zero);
+}
+
+void *cachehook_alloc(arena_t *arena, size_t size, bool *zero)
+{
+    *zero = false;
+    cache_enter(&thread_self);
+    const cache_t *cache = record_lookup(arena->index);
+    bool loaded = cache != NULL && cache->next[sizeclass_of(size)] != NULL;
+    cache_leave(&thread_self);
+    return loaded ? arena_alloc(arena, size) : alloc_slow(arena, size, zero);
 }

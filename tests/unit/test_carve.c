@@ -515,6 +515,79 @@ static void fresh_memory_is_said_to_be_zero_and_used_memory_is_not(void **state)
     put(fence);
 }
 
+/* The free chunk behind `chunk`, all of it. */
+static bool takes_zero_behind(chunk_t *chunk)
+{
+    bool zero = false;
+    chunk_t *rest = chunk_next(chunk);
+    size_t size = chunk_size(rest);
+
+    must(carve_take_locked(arena, size, CHUNK_PLAIN, &zero) == rest);
+    assert_true(!zero || all_zero(at(rest, CHUNK_HEADER + 16), size - CHUNK_HEADER - 16 - 8));
+    return zero;
+}
+
+static void new_memory_and_the_unused_in_front_of_it_are_zero_as_one(void **state)
+{
+    (void)state;
+    chunk_t *chunk = take(64);
+    must(carve_grow_locked(arena, GRANULE));
+    assert_true(takes_zero_behind(chunk));
+}
+
+/* Two free chunks of one size, so that each has links. */
+static void new_memory_and_the_unused_behind_it_are_zero_as_one(void **state)
+{
+    enum { OTHERS = GRANULES - 4 };
+    bool zero;
+
+    (void)state;
+    chunk_t *first = take(GRANULE - 2 * CHUNK_HEADER);
+    granule_t between = run_take_locked(arena, 1, KIND_BUSY, &zero);
+    granule_t behind = run_take_locked(arena, 1, KIND_BUSY, &zero);
+    granule_t others = run_take_locked(arena, OTHERS, KIND_BUSY, &zero);
+    must(carve_grow_locked(arena, 4096)); /* the last granule, a run of its own */
+    run_put_locked(arena, behind, 1, arena->regions->id, KIND_FREE_ZERO);
+    must(carve_grow_locked(arena, GRANULE - 2 * CHUNK_HEADER));
+    run_put_locked(arena, between, 1, arena->regions->id, KIND_FREE_ZERO);
+    must(carve_grow_locked(arena, GRANULE - 2 * CHUNK_HEADER));
+    assert_int_equal(arena->totals.chunk_runs, 2);
+    assert_true(takes_zero_behind(first));
+    run_put_locked(arena, others, OTHERS, arena->regions->id, KIND_FREE_ZERO);
+}
+
+static void a_zero_block_is_zero_where_links_and_footer_were(void **state)
+{
+    const size_t usable = GRANULE - 3 * CHUNK_HEADER;
+    bool zero, settle = false;
+
+    (void)state;
+    must(carve_grow_locked(arena, GRANULE - 2 * CHUNK_HEADER));
+    must(arena->totals.free_chunk_bytes == usable + CHUNK_HEADER);
+    void *block = alloc_exact(arena, usable, &settle, &zero);
+    must(block != NULL);
+    assert_true(zero);
+    assert_true(all_zero(block, usable));
+}
+
+static void a_short_used_chunk_beside_new_memory_is_cleared(void **state)
+{
+    const size_t most = GRANULE / CARVE_CLEARED;
+
+    (void)state;
+    for (size_t used = most; used <= most + 16; used += 16) {
+        chunk_t *first = take(GRANULE - 2 * CHUNK_HEADER - used);
+        chunk_t *last = take(used);
+        must(chunk_next(first) == last);
+        memset(chunk_block(last), 0xff, used - CHUNK_HEADER);
+        put(last);
+        must(carve_grow_locked(arena, GRANULE - 2 * CHUNK_HEADER));
+        assert_int_equal(takes_zero_behind(first), used <= most);
+        close_heap(NULL);
+        open_heap(NULL);
+    }
+}
+
 /* --- what is wrong is found before it does harm --- */
 
 static void validate_tells_blocks_from_all_else(void **state)
@@ -631,12 +704,12 @@ static void a_refill_waits_for_one_new_page_at_most(void **state)
     enum { MOST = 4 };
     unsigned class = sizeclass_of(20000);
     void *blocks[MOST];
-    bool settle = false;
+    bool settle = false, zero;
 
     (void)state;
     must(carve_grow_locked(arena, 10 * GRANULE));
     for (size_t known = 1; known < MOST; known++) {
-        size_t got = alloc_fill(arena, class, blocks, MOST, &settle);
+        size_t got = alloc_fill(arena, class, blocks, MOST, &settle, &zero);
         assert_int_equal(got, known);
         while (got-- > 0)
             put(chunk_of(blocks[got]));
@@ -728,6 +801,10 @@ int main(void)
         in_heap(all_can_be_used_up_and_comes_back),
         in_heap(a_size_beyond_all_memory_is_refused),
         in_heap(fresh_memory_is_said_to_be_zero_and_used_memory_is_not),
+        in_heap(new_memory_and_the_unused_in_front_of_it_are_zero_as_one),
+        in_heap(new_memory_and_the_unused_behind_it_are_zero_as_one),
+        in_heap(a_zero_block_is_zero_where_links_and_footer_were),
+        in_heap(a_short_used_chunk_beside_new_memory_is_cleared),
         in_heap(validate_tells_blocks_from_all_else),
         in_heap(a_broken_header_behind_is_reported_and_nothing_changed),
         in_heap(a_header_of_the_wrong_size_is_reported_whatever_its_seal),
