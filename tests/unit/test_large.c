@@ -303,6 +303,27 @@ static void new_memory_takes_the_place_of_idle_memory(void **state)
     arena_destroy(whole);
 }
 
+/* Who moves a block into a large one has nothing idle until the old one is freed. */
+static void new_memory_takes_the_place_of_what_is_freed_next(void **state)
+{
+    const size_t old_bytes = 3 * MIB / 2;
+
+    (void)state;
+    stock_trim(0);
+    arena_t *whole = arena_create(NULL);
+    arena_free(whole, arena_alloc(whole, 2 * MIB)); /* the threshold of large blocks rises */
+    char *old = arena_alloc(whole, old_bytes);
+    must(pagemap_entry(old) == (whole->tag | KIND_CHUNKS));
+    fill(old, old_bytes, 1);
+    size_t idle = whole->totals.wide_chunk_bytes + whole->totals.dirty_bytes;
+    void *large = arena_alloc(whole, 4 * MIB);
+    assert_int_equal(pagemap_entry(large), whole->tag | KIND_LARGE);
+    arena_free(whole, old);
+    assert_true(whole->totals.wide_chunk_bytes + whole->totals.dirty_bytes <= idle + 2 * GRANULE);
+    assert_int_equal(arena_check(whole), 0);
+    arena_destroy(whole);
+}
+
 /* With a fiftieth of it in use, what a tick lets stay is no more than that. */
 static void a_tick_leaves_no_more_idle_than_is_in_use(void **state)
 {
@@ -344,6 +365,7 @@ int main(void)
         in_arena(an_impossible_size_is_refused),
         in_arena(releasing_all_leaves_nothing),
         cmocka_unit_test(new_memory_takes_the_place_of_idle_memory),
+        cmocka_unit_test(new_memory_takes_the_place_of_what_is_freed_next),
         cmocka_unit_test(a_tick_leaves_no_more_idle_than_is_in_use),
         cmocka_unit_test(what_the_hooks_keep_becomes_a_region),
     };
