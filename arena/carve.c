@@ -7,8 +7,6 @@
 #include "sizeclass.h"
 #include "warm.h"
 
-#include <string.h>
-
 static bool is_in_map(const arena_t *arena, const chunk_t *chunk)
 {
     return arena->sliced && pagemap_entry(chunk) == (arena->tag | KIND_CHUNKS);
@@ -310,24 +308,6 @@ static bool is_joinable_behind(const arena_t *arena, granule_t granule, uint32_t
              chunk_has_flag(at(granule_start(granule), CHUNK_HEADER), CHUNK_OPEN));
 }
 
-/*
- * Whether zero memory and a free chunk in front of it or behind it, which meet at `seam`, are zero together. What was
- * written there is cleared, and a chunk that is not zero if it is short: else all of the new memory were lost for it.
- */
-static bool joins_as_zero(chunk_t *chunk, chunk_t *seam, size_t zero_bytes)
-{
-    size_t size = chunk_size(chunk);
-    if (!chunk_has_flag(chunk, CHUNK_ZERO)) {
-        if (size > zero_bytes / CARVE_CLEARED) {
-            return false;
-        }
-        memset(chunk, 0, size);
-    }
-    memset(before(seam, sizeof(uint64_t)), 0, sizeof(uint64_t) + CHUNK_HEADER); /* a footer, a header */
-    memset(chunk, 0, sizeof *chunk);                                            /* and links */
-    return true;
-}
-
 /* Makes [chunk, end) free, together with free chunks at either side; `prev`: the flag that the one at `chunk` has. */
 static void add_free(arena_t *arena, chunk_t *chunk, chunk_t *end, uint64_t prev, bool zero)
 {
@@ -335,7 +315,7 @@ static void add_free(arena_t *arena, chunk_t *chunk, chunk_t *end, uint64_t prev
     if (!chunk_is_inuse(end)) { /* [new][free chunk] */
         bin_remove_locked(arena, end);
         size_t more = chunk_size(end);
-        zero = zero && joins_as_zero(end, end, size);
+        zero = zero && chunk_joins_as_zero(end, end, size / CARVE_CLEARED);
         size += more;
     }
     if (prev == 0) { /* [free chunk][new] */
@@ -343,7 +323,7 @@ static void add_free(arena_t *arena, chunk_t *chunk, chunk_t *end, uint64_t prev
         bin_remove_locked(arena, previous);
         size_t more = chunk_size(previous);
         prev = chunk_header(previous) & CHUNK_PREV_INUSE;
-        zero = zero && joins_as_zero(previous, chunk, size);
+        zero = zero && chunk_joins_as_zero(previous, chunk, size / CARVE_CLEARED);
         size += more;
         chunk = previous;
     }

@@ -18,9 +18,8 @@
 
 enum {
     CARVE_RELEASE = 4,
-    CARVE_MORE = 16, /* granules that a smaller chunk's run has to spare, at most */
-    CARVE_CLEARED =
-        8 /* a free chunk of this part of new, zero memory beside it is cleared rather than that be lost */
+    CARVE_MORE = 16,  /* granules that a smaller chunk's run has to spare, at most */
+    CARVE_CLEARED = 8 /* a free chunk up to this part of new, zero memory beside it is cleared */
 };
 
 /* A chunk of `size` bytes (a multiple of the quantum, at least CHUNK_MIN) marked with `class`; CHUNK_PLAIN

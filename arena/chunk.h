@@ -26,6 +26,7 @@
 #include "sizeclass.h"
 
 #include <stdatomic.h>
+#include <string.h>
 
 typedef struct chunk {
     _Atomic uint64_t header;
@@ -175,6 +176,24 @@ INLINE bool chunk_is_classed(unsigned class)
 INLINE bool chunk_is_plain(unsigned class)
 {
     return class >= CHUNK_PLAIN && class < CHUNK_PLAIN + CHUNK_PADS;
+}
+
+/*
+ * Whether a free chunk and zero memory in front of it or behind it, which meet at `seam`, are zero together. What was
+ * written there is cleared, and up to `most` bytes of a chunk that is not zero: else all of the memory were lost for it.
+ */
+INLINE bool chunk_joins_as_zero(chunk_t *chunk, chunk_t *seam, size_t most)
+{
+    size_t size = chunk_size(chunk);
+    if (!chunk_has_flag(chunk, CHUNK_ZERO)) {
+        if (size > most) {
+            return false;
+        }
+        memset(chunk, 0, size);
+    }
+    memset(before(seam, sizeof(uint64_t)), 0, sizeof(uint64_t) + CHUNK_HEADER); /* a footer, a header */
+    memset(chunk, 0, sizeof *chunk);                                            /* and links */
+    return true;
 }
 
 /*
