@@ -36,11 +36,23 @@ void *arena_calloc(arena_t *arena, size_t count, size_t size)
     return watched ? watch_new(arena, block, bytes, LOG_CALLOC, true) : block;
 }
 
-static void *move_block(arena_t *arena, void *block, size_t usable, size_t size, uint64_t *when)
+/*
+ * Whether the block, made `size` bytes, had better move through the calling thread's cache than grow where it is:
+ * that takes no lock. A buffer that is doubled soon becomes one that moves anyway; one that grows by less is copied
+ * too often.
+ */
+static bool grows_through_cache(const arena_t *arena, size_t usable, size_t size)
+{
+    return size > SLAB_MAX && size <= REALLOC_CACHED_MAX && size / 2 >= usable &&
+           cachehook_has_magazine(arena, sizeclass_of(size));
+}
+
+static void *move_block(arena_t *arena, void *block, size_t usable, size_t size, bool through_cache,
+                        uint64_t *when)
 {
     bool watched = UNLIKELY(watch_each_call(arena));
-    void *moved = size > max_size(usable, SLAB_MAX) ? resize_roomy(arena, size)
-                                                    : NULL; /* none if watched: no caches then */
+    bool roomy = size > max_size(usable, SLAB_MAX) && !through_cache;
+    void *moved = roomy ? resize_roomy(arena, size) : NULL; /* none if watched: no caches then */
     if (moved == NULL) {
         moved = watched ? alloc_unwatched(arena, size) : arena_alloc(arena, size);
     }
@@ -79,9 +91,10 @@ static void *resize(arena_t *arena, void *block, size_t usable, size_t size, uin
         *when = log_now(); /* before another thread can get what is cut off */
         watch_shrink(arena, block, size, usable);
     }
-    void *resized = between_slabs ? NULL : resize_in_place(arena, block, size, when);
+    bool through_cache = between_slabs || grows_through_cache(arena, usable, size);
+    void *resized = through_cache ? NULL : resize_in_place(arena, block, size, when);
     if (resized == NULL) {
-        resized = move_block(arena, block, usable, size, when);
+        resized = move_block(arena, block, usable, size, through_cache, when);
     }
     if (resized == NULL && size <= usable) {
         errno = saved; /* shrinking never fails: it stays as large as it was */

@@ -1,0 +1,123 @@
+/*
+ * test_tcache_realloc.c: a block that grows to twice its bytes moves through the thread's cache, up to
+ * REALLOC_CACHED_MAX and where the class has a magazine; every other growth prefers the place where the block is.
+ */
+#define _GNU_SOURCE
+#include "../../arena/config.h"
+#include "../support.h"
+
+enum { FREES_TO_EARN = 2 * EARN_FREES };
+
+static arena_t *arena;
+
+static int open_arena(void **state)
+{
+    (void)state;
+    arena = arena_create(NULL);
+    return arena == NULL;
+}
+
+static int close_arena(void **state)
+{
+    (void)state;
+    int broken = arena_check(arena);
+    arena_destroy(arena);
+    return broken;
+}
+
+static void *take(size_t size)
+{
+    void *block = arena_alloc(arena, size);
+    must(block != NULL);
+    return block;
+}
+
+/* From here on its class has a magazine, and one block is in it: the one that is returned. */
+static void *cached_block(size_t size)
+{
+    for (int i = 0; i < FREES_TO_EARN; i++)
+        arena_free(arena, take(size));
+    void *block = take(size);
+    arena_free(arena, block);
+    return block;
+}
+
+/* `to` bytes of a block of `from` of its own, with nothing in use behind it. */
+static void *grown(size_t from, size_t to)
+{
+    char *block = take(from);
+    size_t usable = arena_usable_size(arena, block);
+    fill(block, usable, from);
+    char *larger = arena_realloc(arena, block, to);
+    must(larger != NULL && holds(larger, usable, from));
+    must(arena_usable_size(arena, larger) >= to);
+    return larger;
+}
+
+static void doubling_takes_the_cached_block(void **state)
+{
+    static const size_t sizes[] = {2048, 4096, REALLOC_CACHED_MAX};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        void *cached = cached_block(sizes[i]);
+        void *larger = grown(sizes[i] / 2, sizes[i]);
+        assert_ptr_equal(larger, cached);
+        arena_free(arena, larger);
+    }
+}
+
+static void what_was_left_is_cached_in_turn(void **state)
+{
+    (void)state;
+    cached_block(2048);
+    cached_block(4096);
+    void *block = take(2048);
+    void *larger = arena_realloc(arena, block, 4096);
+    assert_ptr_equal(take(2048), block);
+    arena_free(arena, block);
+    arena_free(arena, larger);
+}
+
+static void growing_by_less_leaves_the_cache_alone(void **state)
+{
+    (void)state;
+    void *cached = cached_block(4096);
+    void *larger = grown(2560, 4096);
+    assert_ptr_not_equal(larger, cached);
+    assert_ptr_equal(take(4096), cached);
+    arena_free(arena, cached);
+    arena_free(arena, larger);
+}
+
+static void large_growth_leaves_the_cache_alone(void **state)
+{
+    size_t size = 2 * REALLOC_CACHED_MAX;
+
+    (void)state;
+    void *cached = cached_block(size);
+    void *larger = grown(size / 2 - 64, size);
+    assert_ptr_not_equal(larger, cached);
+    arena_free(arena, larger);
+}
+
+/* A step that no other doubles with must not round its block up to a class. */
+static void without_a_magazine_it_grows_where_it_is(void **state)
+{
+    (void)state;
+    char *block = take(2048);
+    assert_ptr_equal(arena_realloc(arena, block, 5000), block);
+    arena_free(arena, block);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_arena, close_arena)
+    const struct CMUnitTest tests[] = {
+        TEST(doubling_takes_the_cached_block),         TEST(what_was_left_is_cached_in_turn),
+        TEST(growing_by_less_leaves_the_cache_alone),  TEST(large_growth_leaves_the_cache_alone),
+        TEST(without_a_magazine_it_grows_where_it_is),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
