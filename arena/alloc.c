@@ -120,7 +120,7 @@ static bool flow_one(arena_t *arena, size_t usable)
 {
     void *culprit = NULL;
     misuse_t wrong = MISUSE_NONE;
-    if (usable < FLOW_LEAST_BYTES || usable > CLASS_MAX || !cachehook_allowed(arena)) {
+    if (usable <= FLOW_LEAST_BYTES || usable > CLASS_MAX || !cachehook_allowed(arena)) {
         return false;
     }
     bool flowed = cachehook_flow_one(arena, usable, &wrong, &culprit);
@@ -335,7 +335,7 @@ static size_t fill_locked(arena_t *arena, unsigned class, void **out, size_t cou
     size_t before = arena->granules->pages_warmed;
     bool warm = true;
     while (got < count && warm && (out[got] = take_chunk_locked(arena, &want, zero)) != NULL) {
-        warm = class <= SLAB_CLASSES || arena->granules->pages_warmed == before;
+        warm = class <= SMALL_CLASSES || arena->granules->pages_warmed == before;
         got++;
     }
     *zero &= got == 1;

@@ -51,7 +51,7 @@ INLINE void alloc_forget_earned(arena_t *arena, unsigned class)
     }
 }
 
-/* A chunk of no class and of just `request` bytes, above SLAB_MAX, without growing the arena; NULL: no room. Not
+/* A chunk of no class and of just `request` bytes, above SMALL_MAX, without growing the arena; NULL: no room. Not
  * counted as an allocation. */
 HIDDEN void *alloc_exact(arena_t *arena, size_t request, bool *settle, bool *zero);
 

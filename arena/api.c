@@ -43,7 +43,7 @@ void *arena_calloc(arena_t *arena, size_t count, size_t size)
  */
 static bool grows_through_cache(const arena_t *arena, size_t usable, size_t size)
 {
-    return size > SLAB_MAX && size <= REALLOC_CACHED_MAX && size / 2 >= usable &&
+    return size > SMALL_MAX && size <= REALLOC_CACHED_MAX && size / 2 >= usable &&
            cachehook_has_magazine(arena, sizeclass_of(size));
 }
 
@@ -51,7 +51,7 @@ static void *move_block(arena_t *arena, void *block, size_t usable, size_t size,
                         uint64_t *when)
 {
     bool watched = UNLIKELY(watch_each_call(arena));
-    bool roomy = size > max_size(usable, SLAB_MAX) && !through_cache;
+    bool roomy = size > max_size(usable, SMALL_MAX) && !through_cache;
     void *moved = roomy ? resize_roomy(arena, size) : NULL; /* none if watched: no caches then */
     if (moved == NULL) {
         moved = watched ? alloc_unwatched(arena, size) : arena_alloc(arena, size);
@@ -81,7 +81,7 @@ static void *resize(arena_t *arena, void *block, size_t usable, size_t size, uin
     if (size <= usable && size >= usable - usable / 4) {
         return block;
     }
-    bool between_slabs = (pagemap_entry(block) ^ arena->tag) <= SLAB_CLASSES && size <= SLAB_MAX;
+    bool between_slabs = (pagemap_entry(block) ^ arena->tag) <= SLAB_CLASSES && size <= SMALL_MAX;
     if (between_slabs ? sizeclass_bytes[sizeclass_of(size)] == usable
                       : arena_good_size(arena, size) == usable) {
         return block;
@@ -187,7 +187,7 @@ size_t arena_good_size(arena_t *arena, size_t size)
         return 0;
     }
     unsigned class = want_class(arena, size);
-    if (size > SLAB_MAX && size <= CLASS_MAX && cachehook_has_magazine(arena, sizeclass_of(size))) {
+    if (size > SMALL_MAX && size <= CLASS_MAX && cachehook_has_magazine(arena, sizeclass_of(size))) {
         class = sizeclass_of(size);
     }
     if (class != 0) {

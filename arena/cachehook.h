@@ -36,7 +36,7 @@ HIDDEN void cachehook_count(arena_t *arena, cache_totals_t *totals);
 HIDDEN void cachehook_each_block(arena_t *arena, void (*visit)(void *context, void *block), void *context);
 HIDDEN misuse_t cachehook_drain_stopped(arena_t *arena, void **culprit);
 
-/* Whether the calling thread's next request of the class, one above SLAB_MAX, is served by a magazine. */
+/* Whether the calling thread's next request of the class, one above SMALL_MAX, is served by a magazine. */
 HIDDEN bool cachehook_has_magazine(const arena_t *arena, unsigned class);
 
 /* arena_alloc of a size up to LARGE_MIN_BYTES. *zero: what came reads as zero. No lock held. */

@@ -56,7 +56,7 @@ static chunk_t *split_last(arena_t *arena, chunk_t *chunk, size_t whole, size_t 
 static bool prefers_last(const arena_t *arena, const chunk_t *chunk, size_t whole, size_t size,
                          unsigned class)
 {
-    return class > SLAB_CLASSES && class <= CLASSES && arena->fit == ARENA_FIT_GOOD &&
+    return class > SMALL_CLASSES && class <= CLASSES && arena->fit == ARENA_FIT_GOOD &&
            whole >= size + CHUNK_MIN && !chunk_has_flag(chunk, CHUNK_ZERO) && is_in_map(arena, chunk) &&
            !warm_is_known(chunk_at(chunk, size)) && warm_is_known(chunk_at(chunk, whole - size));
 }

@@ -75,12 +75,12 @@ enum {
     GRANULE_LOG2 = 16, /* runs, slabs and page-map entries */
     LEAF_LOG2 = 16,    /* granules that one page-map leaf describes */
 
-    SMALL_CLASSES = 33, /* 8, then 16 to 128 by 16, then 8 steps a doubling to 1,024 bytes: in slabs */
-    SLAB_CLASSES = 57,  /* and on, to 8,192 bytes: in slabs too, for requests with an alignment alone */
-    CLASSES = 137, /* again from 1,024 bytes, 8 steps a doubling, to 1 MiB: chunks that magazines may hold */
-    SLAB_MAX = 1024,          /* bytes: the largest small class */
-    ALIGNED_MAX = 8192,       /* bytes: the largest class for aligned requests; */
-    ALIGNED_HELD_MAX = 65536, /* and the largest of chunks that a magazine may hold for them */
+    SMALL_CLASSES = 33,       /* 8, then 16 to 128 by 16, then 8 steps a doubling to 1,024 bytes: in slabs */
+    SLAB_CLASSES = 57,        /* and on, to 8,192 bytes: in slabs too, once a class has earned a magazine */
+    CLASSES = 113,            /* and on, to 1 MiB: chunks that magazines may hold */
+    SMALL_MAX = 1024,         /* bytes: the largest small class */
+    SLAB_MAX = 8192,          /* bytes: the largest class that slabs serve */
+    ALIGNED_HELD_MAX = 65536, /* bytes: the largest aligned chunk that a magazine may hold */
     CLASS_MAX = 1048576,      /* bytes: the largest class */
 
     ARENA_INDEX_BITS = 24, /* page-map entries hold this much of an arena's index */
@@ -91,8 +91,9 @@ enum {
 
     TABLE_SLOTS = ARENA_TABLE_SLOTS, /* thread-local: caches found without a lock */
     CACHES_FEW = 64,                 /* arenas that a thread's record has room for; beyond, it maps more */
-    EARN_FREES = 64,                 /* of a class above SLAB_MAX before it gets a magazine */
-    TICK_ALLOCATIONS = 4096,         /* cached allocations between two looks at the clock */
+    EARN_FREES =
+        64, /* uses of a class above SMALL_MAX before it gets a magazine; above SLAB_MAX as many frees, too */
+    TICK_ALLOCATIONS = 4096, /* cached allocations between two looks at the clock */
     PURGE_DELAY_MS = 250,
     REVOKE_POLL_MS = 20,  /* how long a revoker waits for a thread inside a fast path */
     RETRY_PAUSE_MS = 1,   /* after a failure, the next one does not revoke caches again so soon */

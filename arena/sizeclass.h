@@ -2,33 +2,32 @@
  * sizeclass.h: the size classes that slabs and thread caches work in, as constant tables, because the
  * first allocation may come before any constructor runs.
  *
- * Class 0 is none. 1: 8 bytes; 2 to 9: 16 to 128 by 16; then 8 steps a doubling, to SLAB_MAX in slabs
- * (at most 12.5 % waste) and to CLASS_MAX in chunks. Sizes from SLAB_MAX to ALIGNED_MAX are there twice: the classes
- * up to SLAB_CLASSES are slabs', for requests with an alignment alone; those above are chunks'.
+ * Class 0 is none. 1: 8 bytes; 2 to 9: 16 to 128 by 16; then 8 steps a doubling (at most 12.5 % waste), to SLAB_MAX
+ * in slabs and to CLASS_MAX in chunks.
  */
 #ifndef ARENA_SIZECLASS_H
 #define ARENA_SIZECLASS_H
 
 #include "util.h"
 
-extern HIDDEN const uint8_t sizeclass_small[SLAB_MAX + 1]; /* request -> class */
-extern HIDDEN const uint32_t sizeclass_bytes[CLASSES + 1]; /* class -> usable bytes */
+extern HIDDEN const uint8_t sizeclass_small[SMALL_MAX + 1]; /* request -> class */
+extern HIDDEN const uint32_t sizeclass_bytes[CLASSES + 1];  /* class -> usable bytes */
 
 /* class -> the chunk that serves it, under quantum 16 */
 extern HIDDEN const uint16_t sizeclass_chunk[SMALL_CLASSES + 1];
 
-/* The class of a request above SLAB_MAX and of at most CLASS_MAX bytes. */
+/* The class of a request above SMALL_MAX and of at most CLASS_MAX bytes. */
 INLINE unsigned sizeclass_of_medium(size_t request)
 {
     unsigned log2 = floor_log2(request - 1);
     unsigned steps = (unsigned)((request - 1) >> (log2 - 3)); /* 8 to 15: the highest bits */
-    return 8 * log2 + steps - (8 * 10 + 8) + SLAB_CLASSES + 1;
+    return 8 * log2 + steps - (8 * 10 + 8) + SMALL_CLASSES + 1;
 }
 
 /* The class of a request of at most CLASS_MAX bytes; 0 gets class 1. */
 INLINE unsigned sizeclass_of(size_t request)
 {
-    return request <= SLAB_MAX ? sizeclass_small[request] : sizeclass_of_medium(request);
+    return request <= SMALL_MAX ? sizeclass_small[request] : sizeclass_of_medium(request);
 }
 
 /*
@@ -39,8 +38,8 @@ INLINE unsigned sizeclass_of(size_t request)
 INLINE unsigned sizeclass_of_aligned(size_t request, size_t alignment)
 {
     size_t rounded = align_up(request, alignment); /* 0 if it overflows */
-    if (UNLIKELY(rounded - 1 >= SLAB_MAX)) {
-        return rounded - 1 < ALIGNED_MAX ? sizeclass_of_medium(rounded) - (SLAB_CLASSES - SMALL_CLASSES) : 0;
+    if (UNLIKELY(rounded - 1 >= SMALL_MAX)) {
+        return rounded - 1 < SLAB_MAX ? sizeclass_of_medium(rounded) : 0;
     }
     return sizeclass_small[rounded];
 }

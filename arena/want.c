@@ -12,7 +12,7 @@ unsigned want_class(const arena_t *arena, size_t request)
     if (arena->in_buffer && (arena->tiny == NULL || request > TINY_CLASS_MAX)) {
         return 0; /* nothing rounds there but what must */
     }
-    if (request <= SLAB_MAX && (cachehook_allowed(arena) || (arena->flags & ARENA_NO_SLABS) == 0)) {
+    if (request <= SMALL_MAX && (cachehook_allowed(arena) || (arena->flags & ARENA_NO_SLABS) == 0)) {
         return sizeclass_of(request);
     }
     return 0;
@@ -31,12 +31,12 @@ unsigned want_aligned_class(const arena_t *arena, size_t request, size_t alignme
     if (!cachehook_allowed(arena) || alignment >= GRANULE) {
         return 0;
     }
+    if (request > SLAB_MAX) {
+        return request <= ALIGNED_HELD_MAX ? sizeclass_of(request) : 0;
+    }
     unsigned class = sizeclass_of_aligned(request, alignment);
     bool slabs = arena->sliced && (arena->flags & ARENA_NO_SLABS) == 0;
-    if (class != 0 && (class <= SMALL_CLASSES || slabs)) {
-        return class;
-    }
-    return request > SLAB_MAX && request <= ALIGNED_HELD_MAX ? sizeclass_of(request) : 0;
+    return class <= SMALL_CLASSES || slabs ? class : 0;
 }
 
 /*
@@ -72,14 +72,14 @@ want_t want_of(arena_t *arena, size_t request, size_t alignment)
 
 want_t want_grown(arena_t *arena, size_t request)
 {
-    bool rounds = cachehook_allowed(arena) && request > SLAB_MAX && request <= LARGE_MIN_BYTES;
+    bool rounds = cachehook_allowed(arena) && request > SMALL_MAX && request <= LARGE_MIN_BYTES;
     return want_of(arena, rounds ? sizeclass_bytes[sizeclass_of(request)] : request, arena->quantum);
 }
 
 want_t want_block_of(arena_t *arena, unsigned class)
 {
     want_t want = want_of(arena, sizeclass_bytes[class], arena->quantum);
-    if (class > SLAB_CLASSES) {
+    if (class > SMALL_CLASSES) {
         want.chunk = chunk_size_for(sizeclass_bytes[class], arena->quantum);
         want.class = want.mark = class;
     }

@@ -17,7 +17,7 @@ typedef struct {
 
 /*
  * The size class of a request in this arena, or 0 if it gets a chunk or a large block of just its size. So does one
- * above SLAB_MAX: it is rounded to a class only for a magazine of that class (want_block_of).
+ * above SMALL_MAX: it is rounded to a class only for a magazine of that class (want_block_of).
  */
 HIDDEN unsigned want_class(const arena_t *arena, size_t request);
 

@@ -55,7 +55,7 @@ static NOINLINE void *malloc_medium(size_t request)
 
 void *malloc(size_t request)
 {
-    if (UNLIKELY(request > SLAB_MAX)) {
+    if (UNLIKELY(request > SMALL_MAX)) {
         return malloc_medium(request);
     }
     size_t class = sizeclass_small[request];
@@ -172,7 +172,7 @@ void *realloc(void *block, size_t request)
     if (LIKELY(request <= usable && request >= usable - usable / 4 && request != 0)) {
         return block;
     }
-    if (kind <= SLAB_CLASSES && usable != 0 && request - 1 < SLAB_MAX) {
+    if (kind <= SLAB_CLASSES && usable != 0 && request - 1 < SMALL_MAX) {
         return realloc_slab(block, usable, request);
     }
     return realloc_other(block, request);
@@ -203,29 +203,11 @@ static NOINLINE void *aligned_empty(cache_t *cache, size_t class, size_t request
     return NULL;
 }
 
-/*
- * Above the small classes; of those up to SLAB_CLASSES every block will do. Its ticks do not look for another arena: what
- * waits there are chunks, which are large, and would be twice as much memory in two.
- */
-static NOINLINE void *alloc_aligned_medium(size_t alignment, size_t request)
-{
-    unsigned class = alignment <= LEAST ? 0 : sizeclass_of_aligned(request, alignment);
-    void *block = NULL;
-    if (class != 0) {
-        cache_enter(&thread_self);
-        block = hit_alloc(table_home(), class, request, aligned_empty, cache_alloc_tick);
-    }
-    return LIKELY(block != NULL) ? block : alloc_aligned_other(alignment, request);
-}
-
 /* A slab of a class that the alignment divides has such blocks only, once old chunks are gone. */
 static NOINLINE void *alloc_aligned_miss(size_t alignment, size_t request)
 {
     unsigned class = sizeclass_of_aligned(request, alignment);
-    if (class > SMALL_CLASSES) {
-        return alloc_aligned_medium(alignment, request);
-    }
-    if (class != 0 && (table_home()->graduated >> class & 1) != 0) {
+    if (class != 0 && class <= SMALL_CLASSES && (table_home()->graduated >> class & 1) != 0) {
         void *block = malloc(sizeclass_bytes[class]);
         if (is_aligned(block, alignment)) {
             return block;

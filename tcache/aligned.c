@@ -1,6 +1,6 @@
 /*
  * aligned.c: an allocation at a multiple of more than the quantum, of a class above SMALL_CLASSES. In a class of slabs
- * every block will do. In one of chunks a block that happens to be aligned is looked for among those at hand: whoever frees
+ * whose size the alignment divides every block will do. In one of chunks a block that happens to be aligned is looked for among those at hand: whoever frees
  * such blocks and asks for them again finds them. Where there is none the arena makes one, under its mutex, which a
  * magazine then holds when it is freed.
  */

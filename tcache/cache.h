@@ -81,9 +81,9 @@ INLINE void cache_count_allocation(cache_t *cache)
 }
 
 /*
- * A class above SLAB_MAX has to earn it, in the arena and by this thread's own use: a few large blocks more or less in
+ * A class above SMALL_MAX has to earn it, by this thread's own use and in the arena: a few large blocks more or less in
  * each thread's magazine are much memory. Until then its requests get chunks of just their size. For one of slabs its own
- * use is enough: what the arena gives it is not in the way of others.
+ * use is enough, and must be: the room of chunks that are freed later is of no use to slabs.
  */
 INLINE bool cache_is_worth_a_magazine(const cache_t *cache, unsigned class)
 {

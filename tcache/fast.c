@@ -34,7 +34,7 @@ static NOINLINE void *alloc_medium(arena_t *arena, size_t size)
 
 void *arena_alloc(arena_t *arena, size_t size)
 {
-    if (UNLIKELY(size > SLAB_MAX)) {
+    if (UNLIKELY(size > SMALL_MAX)) {
         return alloc_medium(arena, size);
     }
     size_t class = sizeclass_small[size];

@@ -145,7 +145,7 @@ static void *alloc_slow(arena_t *arena, size_t size, bool *zero)
         }
         cache_end_slow(cache, false);
     }
-    size = cachehook_allowed(arena) && size <= SLAB_MAX ? sizeclass_bytes[class] : size;
+    size = cachehook_allowed(arena) && size <= SMALL_MAX ? sizeclass_bytes[class] : size;
     return block != NULL ? block : alloc_public(arena, size); /* which tries harder */
 }
 

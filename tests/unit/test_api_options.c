@@ -287,8 +287,8 @@ static void a_batch_under_a_limit_keeps_what_it_got(void **state)
 
 static void good_size_is_exact(arena_t *arena, size_t size)
 {
-    void *block = arena_alloc(arena, size);
     size_t good = arena_good_size(arena, size);
+    void *block = arena_alloc(arena, size);
 
     if (block == NULL)
         return;

@@ -1,6 +1,6 @@
 /*
  * test_sizeclass.c: the class tables, derived anew from their rule: 8; 16 to 128 by 16; then 8 steps a
- * doubling, to 8 KiB in slabs; and once more from 1 KiB, to 1 MiB in chunks.
+ * doubling, to 8 KiB in slabs and to 1 MiB in chunks.
  */
 #define _GNU_SOURCE
 #include "../../arena/sizeclass.h"
@@ -23,9 +23,7 @@ static void derive(void)
     classes = 1;
     for (size_t bytes = 16; bytes <= 128; bytes += 16)
         rule[++classes] = bytes;
-    for (size_t from = 128; from < ALIGNED_MAX; from *= 2)
-        derive_steps(from);
-    for (size_t from = SLAB_MAX; from < CLASS_MAX; from *= 2)
+    for (size_t from = 128; from < CLASS_MAX; from *= 2)
         derive_steps(from);
 }
 
@@ -33,8 +31,8 @@ static void there_are_as_many_classes_as_the_rule_makes(void **state)
 {
     (void)state;
     assert_int_equal(classes, CLASSES);
-    assert_int_equal(rule[SMALL_CLASSES], SLAB_MAX);
-    assert_int_equal(rule[SLAB_CLASSES], ALIGNED_MAX);
+    assert_int_equal(rule[SMALL_CLASSES], SMALL_MAX);
+    assert_int_equal(rule[SLAB_CLASSES], SLAB_MAX);
     assert_int_equal(rule[CLASSES], CLASS_MAX);
 }
 
@@ -53,7 +51,7 @@ static void every_request_gets_the_smallest_class_that_holds_it(void **state)
     (void)state;
     for (size_t request = 0; request <= CLASS_MAX; request++) {
         while (rule[class] < request)
-            class = class == SMALL_CLASSES ? SLAB_CLASSES + 1 : class + 1;
+            class ++;
         assert_int_equal(sizeclass_of(request), class);
     }
 }
@@ -61,7 +59,7 @@ static void every_request_gets_the_smallest_class_that_holds_it(void **state)
 static void the_table_of_small_requests_is_the_same_function(void **state)
 {
     (void)state;
-    for (size_t request = 0; request <= SLAB_MAX; request++) {
+    for (size_t request = 0; request <= SMALL_MAX; request++) {
         unsigned class = sizeclass_small[request];
         assert_in_range(class, 1, SMALL_CLASSES);
         assert_true(rule[class] >= request && (class == 1 || rule[class - 1] < request));
@@ -72,8 +70,7 @@ static void classes_grow_and_fit_chunks_and_slabs(void **state)
 {
     (void)state;
     for (unsigned class = 2; class <= CLASSES; class ++) {
-        bool anew = class == SLAB_CLASSES + 1;
-        assert_true(sizeclass_bytes[class] > sizeclass_bytes[anew ? SMALL_CLASSES : class - 1]);
+        assert_true(sizeclass_bytes[class] > sizeclass_bytes[class - 1]);
         assert_int_equal(sizeclass_bytes[class] % 16, 0);
     }
 }
@@ -97,13 +94,13 @@ static void an_aligned_request_gets_the_smallest_slab_class_of_whole_multiples(v
 {
     (void)state;
     for (size_t alignment = 16; alignment <= GRANULE; alignment *= 2) {
-        for (size_t request = 1; request <= 3 * ALIGNED_MAX; request++) {
+        for (size_t request = 1; request <= 3 * SLAB_MAX; request++) {
             size_t rounded = align_up(request, alignment);
-            unsigned least = rounded > SLAB_MAX ? SMALL_CLASSES + 1 : 1;
+            unsigned least = 1;
             while (least <= SLAB_CLASSES && (rule[least] < request || rule[least] % alignment != 0))
                 least++;
             unsigned class = sizeclass_of_aligned(request, alignment);
-            assert_int_equal(class, rounded > ALIGNED_MAX ? 0 : least);
+            assert_int_equal(class, rounded > SLAB_MAX ? 0 : least);
         }
     }
     assert_int_equal(sizeclass_of_aligned(0, 64), 0);

@@ -167,7 +167,7 @@ static void pieces_grow_up_to_their_bound(void **state)
     arena_alloc(arena, 16);
     size_t first = own_cache()->next_piece_bytes;
     assert_int_equal(first, 2 * PIECE_FIRST_BYTES);
-    for (size_t size = 16; size <= SLAB_MAX; size += 16) {
+    for (size_t size = 16; size <= SMALL_MAX; size += 16) {
         for (int i = 0; i < 10; i++)
             arena_alloc(arena, size);
     }
@@ -278,16 +278,17 @@ static void *free_them(void *blocks)
 
 static void one_that_allocates_for_another_thread_earns_it_too(void **state)
 {
+    enum { SIZE = 11000 };
     void *blocks[EARN_FREES];
     pthread_t thread;
 
     (void)state;
-    must(arena_alloc_batch(arena, 5000, EARN_FREES, blocks) == EARN_FREES);
-    assert_int_equal(arena_good_size(arena, 5000), 5000);
+    must(arena_alloc_batch(arena, SIZE, EARN_FREES, blocks) == EARN_FREES);
+    assert_int_equal(arena_good_size(arena, SIZE), SIZE);
     must(pthread_create(&thread, NULL, free_them, blocks) == 0);
     must(pthread_join(thread, NULL) == 0);
-    assert_int_equal(arena_good_size(arena, 5000), sizeclass_bytes[sizeclass_of(5000)]);
-    must((blocks[0] = arena_alloc(arena, 5000)) != NULL);
+    assert_int_equal(arena_good_size(arena, SIZE), sizeclass_bytes[sizeclass_of(SIZE)]);
+    must((blocks[0] = arena_alloc(arena, SIZE)) != NULL);
     arena_free(arena, blocks[0]);
     assert_true(stats_of(arena).cached_blocks != 0);
 }
@@ -295,7 +296,7 @@ static void one_that_allocates_for_another_thread_earns_it_too(void **state)
 static void until_then_it_gets_chunks_of_just_the_size(void **state)
 {
     (void)state;
-    for (size_t size = SLAB_MAX + 8; size < LARGE_MIN_BYTES; size += size / 20 * 8) {
+    for (size_t size = SMALL_MAX + 8; size < LARGE_MIN_BYTES; size += size / 20 * 8) {
         size_t own = align_up(size + CHUNK_HEADER, 16) - CHUNK_HEADER;
         void *block = arena_alloc(arena, size);
         assert_int_equal(arena_usable_size(arena, block), own);
@@ -399,9 +400,9 @@ static void a_cache_keeps_more_once_it_takes_back_what_it_gave(void **state)
     static void *blocks[BLOCKS];
 
     (void)state;
-    earn(4096);
+    earn(9216);
     for (int round = 0; round < 3; round++) {
-        must(arena_alloc_batch(arena, 4096, BLOCKS, blocks) == BLOCKS);
+        must(arena_alloc_batch(arena, 9216, BLOCKS, blocks) == BLOCKS);
         arena_free_batch(arena, blocks, BLOCKS);
         check_bounds(own_cache());
     }
@@ -860,7 +861,7 @@ static void *hold_much_and_leave(void *unused)
     for (int round = 0; round < 2; round++) {
         for (size_t i = 0; i < SIZES; i++)
             for (size_t k = 0; k < BLOCKS; k++)
-                must((blocks[i][k] = arena_alloc(arena, sizeclass_bytes[SLAB_CLASSES + 8 + i])) != NULL);
+                must((blocks[i][k] = arena_alloc(arena, sizeclass_bytes[SMALL_CLASSES + 8 + i])) != NULL);
         for (size_t i = 0; i < SIZES; i++)
             arena_free_batch(arena, blocks[i], BLOCKS);
     }
@@ -915,14 +916,14 @@ static void a_depot_is_made_when_a_thread_has_more_than_it_keeps(void **state)
 /* So that what caches hold does not add to the peak. */
 static void a_depot_is_emptied_before_its_arena_grows(void **state)
 {
-    enum { LARGE = 1000 };
+    enum { LARGE = 1000, FREED = PASSED / 5 };
     static void *large[LARGE];
     size_t count = 0;
 
     (void)state;
-    earn(2048);
-    must(arena_alloc_batch(arena, 2048, PASSED, passed) == PASSED);
-    arena_free_batch(arena, passed, PASSED);
+    earn(9216);
+    must(arena_alloc_batch(arena, 9216, FREED, passed) == FREED);
+    arena_free_batch(arena, passed, FREED);
     must(depot_held_bytes(depot_of(arena), 1) > arena->totals.mapped_bytes / 32);
     size_t mapped = arena->totals.mapped_bytes;
     while (count < LARGE && arena->totals.mapped_bytes <= mapped)

@@ -1,0 +1,143 @@
+/*
+ * test_tcache_medium.c: classes between SMALL_MAX and SLAB_MAX: chunks of just their size for a few requests, slabs once
+ * a thread has used the class; chunks in magazines where no slab may be.
+ */
+#define _GNU_SOURCE
+#include "../../arena/heap.h"
+#include "../../arena/pagemap.h"
+#include "../../arena/sizeclass.h"
+#include "../support.h"
+
+static arena_t *arena;
+
+static int open_arena(void **state)
+{
+    (void)state;
+    arena = arena_create(NULL);
+    return arena == NULL;
+}
+
+static int open_without_slabs(void **state)
+{
+    (void)state;
+    arena = arena_create(&(arena_options_t){.flags = ARENA_NO_SLABS});
+    return arena == NULL;
+}
+
+static int close_arena(void **state)
+{
+    (void)state;
+    int broken = arena_check(arena);
+    arena_destroy(arena);
+    return broken;
+}
+
+static void *take(size_t size)
+{
+    void *block = arena_alloc(arena, size);
+    must(block != NULL);
+    return block;
+}
+
+static bool is_in_slab(const void *block)
+{
+    return (pagemap_entry(block) ^ arena->tag) <= SLAB_CLASSES;
+}
+
+static size_t class_bytes(size_t size)
+{
+    return sizeclass_bytes[sizeclass_of(size)];
+}
+
+/* A thread that fills a table frees nothing before it is full. */
+static void many_get_slabs_before_any_is_freed(void **state)
+{
+    (void)state;
+    for (size_t size = SMALL_MAX + 1; size <= SLAB_MAX; size += size / 16 * 8 - 3) {
+        for (int i = 0; i < EARN_FREES / 2; i++) {
+            void *exact = take(size);
+            assert_false(is_in_slab(exact));
+            assert_true(arena_usable_size(arena, exact) < size + 16);
+        }
+        for (int i = 0; i < EARN_FREES / 2; i++)
+            take(size);
+        void *block = take(size);
+        assert_true(is_in_slab(block));
+        assert_int_equal(arena_usable_size(arena, block), class_bytes(size));
+    }
+}
+
+static void above_the_slabs_they_wait_for_frees(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3 * EARN_FREES; i++)
+        assert_true(arena_usable_size(arena, take(9300)) < class_bytes(9300));
+}
+
+static void what_is_filled_and_then_replaced_takes_no_more_room(void **state)
+{
+    enum { BLOCKS = 20000 };
+    static void *blocks[BLOCKS];
+    rng_t rng = {2};
+
+    (void)state;
+    for (size_t i = 0; i < BLOCKS; i++)
+        blocks[i] = take(1100 + rng_below(&rng, 3000));
+    size_t filled = stats_of(arena).mapped_bytes - stats_of(arena).free_bytes;
+    size_t most = 0;
+    for (size_t round = 0; round < 3 * BLOCKS; round++) {
+        size_t i = rng_below(&rng, BLOCKS);
+        arena_free(arena, blocks[i]);
+        blocks[i] = take(1100 + rng_below(&rng, 3000));
+        most = round % 1000 == 0 && stats_of(arena).mapped_bytes > most ? stats_of(arena).mapped_bytes : most;
+    }
+    assert_true(filled > BLOCKS * 2000 && most < filled / 10 * 14);
+    arena_free_batch(arena, blocks, BLOCKS);
+}
+
+static void without_slabs_magazines_hold_chunks(void **state)
+{
+    (void)state;
+    for (size_t size = SMALL_MAX + 1; size <= SLAB_MAX; size += 700) {
+        for (int i = 0; i <= EARN_FREES; i++)
+            arena_free(arena, take(size));
+        void *block = take(size);
+        assert_false(is_in_slab(block));
+        assert_int_equal(arena_usable_size(arena, block), class_bytes(size));
+        arena_free(arena, block);
+        assert_ptr_equal(take(size), block);
+        arena_free(arena, block);
+        for (size_t alignment = 32; alignment <= 2 * SLAB_MAX; alignment *= 2) {
+            void *aligned = arena_aligned_alloc(arena, alignment, size);
+            assert_true(aligned != NULL && (uintptr_t)aligned % alignment == 0);
+            arena_free(arena, aligned);
+        }
+    }
+    assert_int_equal(stats_of(arena).slabs, 0);
+}
+
+/* From such a magazine none may be taken for another alignment than the class has. */
+static void an_alignment_that_no_class_has_is_kept(void **state)
+{
+    (void)state;
+    for (int i = 0; i <= 2 * EARN_FREES; i++) {
+        void *block = arena_aligned_alloc(arena, 2 * SLAB_MAX, 5000);
+        assert_true(block != NULL && (uintptr_t)block % (2 * SLAB_MAX) == 0);
+        arena_free(arena, block);
+        arena_free(arena, take(5000));
+    }
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_arena, close_arena)
+    const struct CMUnitTest tests[] = {
+        TEST(many_get_slabs_before_any_is_freed),
+        TEST(above_the_slabs_they_wait_for_frees),
+        TEST(what_is_filled_and_then_replaced_takes_no_more_room),
+        TEST(an_alignment_that_no_class_has_is_kept),
+        cmocka_unit_test_setup_teardown(without_slabs_magazines_hold_chunks, open_without_slabs, close_arena),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
