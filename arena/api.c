@@ -47,6 +47,23 @@ static bool grows_through_cache(const arena_t *arena, size_t usable, size_t size
            cachehook_has_magazine(arena, sizeclass_of(size));
 }
 
+/*
+ * memcpy. What is long the C library may copy by `rep movsb`, which on AMD's Zen 3 takes 30 times as long where the
+ * destination is 8 to 31 bytes above the source, modulo 4 KiB (see glibc's bug 30994). Pieces that are too short for
+ * that take 6 times as long.
+ */
+static void copy(char *to, const char *from, size_t bytes)
+{
+    size_t piece = ((uintptr_t)to - (uintptr_t)from) % 4096 - 1 < 63 ? KIB : bytes;
+    while (bytes > piece) {
+        memcpy(to, from, piece);
+        to += piece;
+        from += piece;
+        bytes -= piece;
+    }
+    memcpy(to, from, bytes);
+}
+
 static void *move_block(arena_t *arena, void *block, size_t usable, size_t size, bool through_cache,
                         uint64_t *when)
 {
@@ -59,7 +76,7 @@ static void *move_block(arena_t *arena, void *block, size_t usable, size_t size,
     if (moved == NULL) {
         return NULL;
     }
-    memcpy(moved, block, min_size(usable, size));
+    copy(moved, block, min_size(usable, size));
     if (names_of(arena) != NULL) {
         lock_acquire(&arena->lock);
         names_move_locked(arena, block, moved);
