@@ -154,8 +154,8 @@ static void flow_back(arena_t *arena)
 /* Looks again with `grow` held, because another thread may have grown meanwhile; then grows. */
 static void *grow_and_take(arena_t *arena, const want_t *want, bool *zero)
 {
-    size_t need =
-        want->chunk + 2 * CHUNK_HEADER + (want->alignment > arena->quantum ? want->alignment + CHUNK_MIN : 0);
+    size_t need = want->chunk + CHUNK_HEADER + RUN_FRONT +
+                  (want->alignment > arena->quantum ? want->alignment + CHUNK_MIN : 0);
     if (need < want->chunk) {
         return NULL;
     }
@@ -180,7 +180,7 @@ static void *grow_and_take(arena_t *arena, const want_t *want, bool *zero)
 
 bool alloc_make_room(arena_t *arena, size_t usable)
 {
-    size_t need = chunk_size_for(usable, arena->quantum) + 2 * CHUNK_HEADER;
+    size_t need = chunk_size_for(usable, arena->quantum) + CHUNK_HEADER + RUN_FRONT;
     if (flow_one(arena, usable)) {
         return true;
     }

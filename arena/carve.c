@@ -135,7 +135,7 @@ chunk_t *carve_take_aligned_locked(arena_t *arena, size_t alignment, size_t size
 
 static bool is_run_head(const chunk_t *chunk)
 {
-    const void *start = before(chunk, CHUNK_HEADER);
+    const void *start = before(chunk, RUN_FRONT);
     return is_aligned(start, GRANULE) && pagemap_tag(granule_of(start))->length == 1;
 }
 
@@ -147,10 +147,10 @@ static bool release_granules(arena_t *arena, chunk_t *chunk, size_t enough)
     chunk_t *end = chunk_at(chunk, size);
     bool head = is_run_head(chunk);
     bool tail = chunk_class(end) == CHUNK_END;
-    uintptr_t from = head ? (uintptr_t)chunk - CHUNK_HEADER
-                          : align_up((uintptr_t)chunk + CHUNK_MIN + CHUNK_HEADER, GRANULE);
+    uintptr_t from =
+        head ? (uintptr_t)chunk - RUN_FRONT : align_up((uintptr_t)chunk + CHUNK_MIN + CHUNK_HEADER, GRANULE);
     uintptr_t to =
-        tail ? (uintptr_t)end + CHUNK_HEADER : align_down((uintptr_t)end - CHUNK_MIN - CHUNK_HEADER, GRANULE);
+        tail ? (uintptr_t)end + CHUNK_HEADER : align_down((uintptr_t)end - CHUNK_MIN - RUN_FRONT, GRANULE);
     bool only = head && tail && arena->totals.chunk_runs == 1;
     size_t least = head && tail && !only ? GRANULE : enough;
     if (to <= from || to - from < least) {
@@ -161,7 +161,7 @@ static bool release_granules(arena_t *arena, chunk_t *chunk, size_t enough)
     uint64_t keep = chunk_header(chunk) & CHUNK_PREV_INUSE;
     bin_remove_locked(arena, chunk);
     if (!tail) { /* [....|granules|rest] -> rest begins a run */
-        chunk_t *rest = (chunk_t *)(to + CHUNK_HEADER);
+        chunk_t *rest = (chunk_t *)(to + RUN_FRONT);
         insert_free(arena, rest, distance(rest, end), CHUNK_PREV_INUSE);
         *pagemap_tag(granule_of((void *)to)) = (run_tag_t){.length = 1, .region = region};
         arena->totals.chunk_runs++;
@@ -303,9 +303,9 @@ static bool is_chunks_of_region(const arena_t *arena, granule_t granule, uint32_
  */
 static bool is_joinable_behind(const arena_t *arena, granule_t granule, uint32_t region)
 {
+    const chunk_t *first = at(granule_start(granule), RUN_FRONT);
     return is_chunks_of_region(arena, granule, region) &&
-           !(chunk_is_inuse(at(granule_start(granule), CHUNK_HEADER)) &&
-             chunk_has_flag(at(granule_start(granule), CHUNK_HEADER), CHUNK_OPEN));
+           !(chunk_is_inuse(first) && chunk_has_flag(first, CHUNK_OPEN));
 }
 
 /* Makes [chunk, end) free, together with free chunks at either side; `prev`: the flag that the one at `chunk` has. */
@@ -341,11 +341,12 @@ static void adopt(arena_t *arena, granule_t first, uint32_t length, uint32_t reg
     }
     char *start = granule_start(first);
     char *stop = granule_start(first + length);
-    chunk_t *chunk = (chunk_t *)(start + (joins_before ? -CHUNK_HEADER : CHUNK_HEADER));
-    chunk_t *end = (chunk_t *)(stop + (joins_behind ? CHUNK_HEADER : -CHUNK_HEADER));
+    chunk_t *chunk = (chunk_t *)(start + (joins_before ? -CHUNK_HEADER : RUN_FRONT));
+    chunk_t *end = (chunk_t *)(stop + (joins_behind ? RUN_FRONT : -CHUNK_HEADER));
     uint64_t prev = joins_before ? chunk_header(chunk) & CHUNK_PREV_INUSE : CHUNK_PREV_INUSE;
     if (joins_behind) {
         pagemap_tag(first + length)->length = 0;
+        memset(stop, 0, RUN_FRONT);
     } else {
         chunk_set(end, CHUNK_END, 0, CHUNK_INUSE | CHUNK_PREV_INUSE);
     }
@@ -390,14 +391,14 @@ bool carve_extend_locked(arena_t *arena, chunk_t *chunk, size_t size)
 static size_t size_with_neighbours(const arena_t *arena, granule_t first, uint32_t length)
 {
     uint32_t region = pagemap_tag(first)->region & ~RUN_DIRTY;
-    size_t size = ((size_t)length << GRANULE_LOG2) - 2 * CHUNK_HEADER;
+    size_t size = ((size_t)length << GRANULE_LOG2) - CHUNK_HEADER - RUN_FRONT;
     const chunk_t *end = before(granule_start(first), CHUNK_HEADER);
     if (is_chunks_of_region(arena, first - 1, region)) {
-        size += CHUNK_HEADER + CHUNK_HEADER + (chunk_prev_is_inuse(end) ? 0 : chunk_prev_size(end));
+        size += CHUNK_HEADER + RUN_FRONT + (chunk_prev_is_inuse(end) ? 0 : chunk_prev_size(end));
     }
-    const chunk_t *head = at(granule_start(first + length), CHUNK_HEADER);
+    const chunk_t *head = at(granule_start(first + length), RUN_FRONT);
     if (is_joinable_behind(arena, first + length, region)) {
-        size += CHUNK_HEADER + CHUNK_HEADER + (chunk_is_inuse(head) ? 0 : chunk_size(head));
+        size += CHUNK_HEADER + RUN_FRONT + (chunk_is_inuse(head) ? 0 : chunk_size(head));
     }
     return size;
 }
@@ -419,7 +420,7 @@ static granule_t take_between(arena_t *arena, size_t size, uint32_t least, uint3
 
 bool carve_grow_locked(arena_t *arena, size_t size)
 {
-    size_t bytes = size + 2 * CHUNK_HEADER;
+    size_t bytes = size + CHUNK_HEADER + RUN_FRONT;
     if (!arena->sliced || bytes < size || (bytes - 1) >> GRANULE_LOG2 >= UINT32_MAX) {
         return false;
     }

@@ -3,8 +3,8 @@
  * insert. Each is one step under the arena's mutex: a free that lets another thread see the heap between
  * unlinking a neighbour and inserting the merged chunk makes it grow for ever (musl's old race).
  *
- * A chunk run begins with 8 unused bytes, so that blocks are aligned, and ends with a sentinel that is
- * always in use: merging has no edge cases. A run that gets a granule next to it absorbs it. Free chunks
+ * A chunk run begins with 8 unused bytes, so that blocks are aligned, one of granules with RUN_FRONT, and ends with a
+ * sentinel that is always in use: merging has no edge cases. A run that gets a granule next to it absorbs it. Free chunks
  * that cover granules keep them, up to RETAIN_BYTES in all, because who frees a large block often asks for
  * the next; beyond that one that covers CARVE_RELEASE granules gives them back to the runs, leaving a
  * sentinel each side. All are given back when the runs are short of granules, and once in a while.

@@ -40,6 +40,8 @@ enum {
     CHUNK_OPEN = 4, /* in use: what is left of a piece that a cache carves from */
     CHUNK_FLAGS = 7,
     CHUNK_HEADER = 8,
+    RUN_FRONT =
+        56, /* unused, in front of the first header of a run of granules: its block begins a cache line */
     CHUNK_MIN = 32,
 
     CHUNK_PLAIN = 0xa0,

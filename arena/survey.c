@@ -12,11 +12,11 @@ static void report_broken(const survey_t *survey, void *where)
     }
 }
 
-/* Visits the chunks of a run from `first` on; returns where the run ends, or NULL. */
-static char *survey_chunks(const survey_t *survey, chunk_t *chunk, const char *limit)
+/* Visits the chunks of the run at `start`, of which `chunk` is the first; returns where it ends, or NULL. */
+static char *survey_chunks(const survey_t *survey, char *start, chunk_t *chunk, const char *limit)
 {
     if (survey->chunk_run != NULL) {
-        survey->chunk_run(survey->context, before(chunk, CHUNK_HEADER));
+        survey->chunk_run(survey->context, start);
     }
     while (chunk_class(chunk) != CHUNK_END) {
         size_t size = chunk_size(chunk);
@@ -63,7 +63,7 @@ static void survey_region(const arena_t *arena, const survey_t *survey, const re
         } else if (run_kind_is_free(kind)) {
             here = survey_free_run(survey, granule, end);
         } else if (kind == KIND_CHUNKS) {
-            here = survey_chunks(survey, (chunk_t *)(here + CHUNK_HEADER), end);
+            here = survey_chunks(survey, here, (chunk_t *)(here + RUN_FRONT), end);
         } else if (kind == KIND_BUSY) {
             if (survey->busy != NULL) {
                 survey->busy(survey->context, GRANULE);
@@ -83,8 +83,8 @@ void survey_locked(const arena_t *arena, const survey_t *survey)
             survey_region(arena, survey, region);
         } else if (region->raw_bytes < region->bytes) {
             char *start = arena->in_buffer ? arena->buffer_chunks : region->start;
-            chunk_t *first = (chunk_t *)(align_up((uintptr_t)start, 16) + CHUNK_HEADER);
-            survey_chunks(survey, first, region->start + region->bytes);
+            char *run = (char *)align_up((uintptr_t)start, 16);
+            survey_chunks(survey, run, (chunk_t *)(run + CHUNK_HEADER), region->start + region->bytes);
         }
     }
     for (const large_t *large = arena->larges; survey->large != NULL && large != NULL; large = large->next) {

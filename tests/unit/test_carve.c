@@ -71,7 +71,8 @@ static void take_splits_and_the_rest_stays_free(void **state)
     assert_int_equal(chunk_class(chunk), CHUNK_PLAIN);
     assert_true(chunk_is_inuse(chunk) && chunk_prev_is_inuse(chunk));
     assert_true(is_aligned(chunk_block(chunk), 16));
-    assert_true(is_free_of_size(chunk_next(chunk), arena->totals.chunk_run_bytes - 2 * CHUNK_HEADER - 64));
+    assert_true(
+        is_free_of_size(chunk_next(chunk), arena->totals.chunk_run_bytes - CHUNK_HEADER - RUN_FRONT - 64));
     assert_int_equal(arena->totals.chunk_blocks, 1);
     assert_int_equal(arena->totals.chunk_usable, 56);
 }
@@ -184,7 +185,7 @@ static void everything_freed_in_any_order_is_one_chunk_again(void **state)
         put(blocks[i]);
         blocks[i] = blocks[left - 1];
     }
-    assert_true(is_free_of_size(lowest, arena->totals.chunk_run_bytes - 2 * CHUNK_HEADER));
+    assert_true(is_free_of_size(lowest, arena->totals.chunk_run_bytes - CHUNK_HEADER - RUN_FRONT));
     assert_int_equal(arena->totals.chunk_blocks, 0);
     assert_int_equal(arena->totals.chunk_usable, 0);
 }
@@ -290,18 +291,19 @@ static void a_fresh_run_begins_with_a_gap_and_ends_with_a_sentinel(void **state)
     assert_true(carve_grow_locked(arena, 64));
     assert_int_equal(arena->totals.chunk_runs, 1);
     assert_int_equal(arena->totals.chunk_run_bytes, GRANULE);
-    chunk_t *first = at(granule_start(base), CHUNK_HEADER);
-    assert_true(is_free_of_size(first, GRANULE - 2 * CHUNK_HEADER));
+    chunk_t *first = at(granule_start(base), RUN_FRONT);
+    assert_true(is_free_of_size(first, GRANULE - CHUNK_HEADER - RUN_FRONT));
     assert_int_equal(chunk_class(chunk_next(first)), CHUNK_END);
     assert_true(chunk_is_inuse(chunk_next(first)));
     assert_ptr_equal(at(chunk_next(first), CHUNK_HEADER), granule_start(base + 1));
     assert_int_equal(run_kind(arena, base), KIND_CHUNKS);
+    assert_true(is_aligned(chunk_block(first), 64));
 }
 
 static void a_run_absorbs_the_granule_behind_it(void **state)
 {
     (void)state;
-    chunk_t *first = take(GRANULE - 2 * CHUNK_HEADER); /* fills its granule */
+    chunk_t *first = take(GRANULE - CHUNK_HEADER - RUN_FRONT); /* fills its granule */
     assert_int_equal(arena->totals.chunk_runs, 1);
     chunk_t *next = take(4096);
     assert_int_equal(arena->totals.chunk_runs, 1);
@@ -315,7 +317,7 @@ static void a_run_grows_at_its_edge_before_another_begins(void **state)
     bool zero;
 
     (void)state;
-    chunk_t *first = take(GRANULE - 2 * CHUNK_HEADER);
+    chunk_t *first = take(GRANULE - CHUNK_HEADER - RUN_FRONT);
     granule_t edge = run_take_locked(arena, 30, KIND_BUSY, &zero);
     run_take_locked(arena, 1, KIND_BUSY, &zero); /* stays between the two */
     granule_t warm = run_take_locked(arena, 4, KIND_BUSY, &zero);
@@ -334,7 +336,8 @@ static void an_absorbed_granule_merges_with_the_free_end_of_the_run(void **state
     must(chunk_next(chunk) != NULL);
     assert_true(carve_grow_locked(arena, GRANULE)); /* too large for what is left of the first */
     assert_int_equal(arena->totals.chunk_runs, 1);
-    assert_true(is_free_of_size(chunk_next(chunk), arena->totals.chunk_run_bytes - 2 * CHUNK_HEADER - 64));
+    assert_true(
+        is_free_of_size(chunk_next(chunk), arena->totals.chunk_run_bytes - CHUNK_HEADER - RUN_FRONT - 64));
 }
 
 static void a_granule_between_two_runs_joins_them(void **state)
@@ -342,10 +345,10 @@ static void a_granule_between_two_runs_joins_them(void **state)
     bool zero;
 
     (void)state;
-    chunk_t *low = take(GRANULE - 2 * CHUNK_HEADER);
+    chunk_t *low = take(GRANULE - CHUNK_HEADER - RUN_FRONT);
     granule_t hole = run_take_locked(arena, 1, KIND_BUSY, &zero);
     arena->chunk_edge = 0;
-    chunk_t *high = take(GRANULE - 2 * CHUNK_HEADER);
+    chunk_t *high = take(GRANULE - CHUNK_HEADER - RUN_FRONT);
     assert_int_equal(arena->totals.chunk_runs, 2);
     granule_t rest =
         run_take_locked(arena, (uint32_t)(arena->totals.free_run_bytes >> GRANULE_LOG2), KIND_BUSY, &zero);
@@ -369,9 +372,9 @@ static void granules_do_not_join_a_run_that_begins_with_an_open_piece(void **sta
     (void)state;
     granule_t hole = run_take_locked(arena, 1, KIND_BUSY, &zero);
     arena->chunk_edge = 0;
-    chunk_t *piece = take(GRANULE - 2 * CHUNK_HEADER);
+    chunk_t *piece = take(GRANULE - CHUNK_HEADER - RUN_FRONT);
     size_t size = chunk_size(piece);
-    assert_ptr_equal(piece, at(granule_start(hole + 1), CHUNK_HEADER));
+    assert_ptr_equal(piece, at(granule_start(hole + 1), RUN_FRONT));
     chunk_set(piece, CHUNK_PIECE, size, CHUNK_INUSE | CHUNK_PREV_INUSE | CHUNK_OPEN);
     uint64_t header = chunk_header(piece);
     granule_t rest =
@@ -410,7 +413,7 @@ static void a_large_free_chunk_gives_its_granules_back_and_leaves_a_sentinel_eac
     assert_false(chunk_prev_is_inuse(behind));
     chunk_t *right = chunk_prev(behind);
     assert_true(chunk_prev_is_inuse(right));
-    assert_true(is_aligned(before(right, CHUNK_HEADER), GRANULE));
+    assert_true(is_aligned(before(right, RUN_FRONT), GRANULE));
     assert_int_equal(run_kind(arena, granule_of(sentinel) + 1), KIND_FREE_DIRTY);
     assert_int_equal(arena_check(arena), 0);
     put(front);
@@ -542,15 +545,16 @@ static void new_memory_and_the_unused_behind_it_are_zero_as_one(void **state)
     bool zero;
 
     (void)state;
-    chunk_t *first = take(GRANULE - 2 * CHUNK_HEADER);
+    chunk_t *first = take(GRANULE - CHUNK_HEADER - RUN_FRONT);
     granule_t between = run_take_locked(arena, 1, KIND_BUSY, &zero);
     granule_t behind = run_take_locked(arena, 1, KIND_BUSY, &zero);
     granule_t others = run_take_locked(arena, OTHERS, KIND_BUSY, &zero);
     must(carve_grow_locked(arena, 4096)); /* the last granule, a run of its own */
     run_put_locked(arena, behind, 1, arena->regions->id, KIND_FREE_ZERO);
-    must(carve_grow_locked(arena, GRANULE - 2 * CHUNK_HEADER));
+    must(carve_grow_locked(arena, GRANULE - CHUNK_HEADER - RUN_FRONT));
+    memset(granule_start(behind), 0xff, RUN_FRONT); /* what was there before */
     run_put_locked(arena, between, 1, arena->regions->id, KIND_FREE_ZERO);
-    must(carve_grow_locked(arena, GRANULE - 2 * CHUNK_HEADER));
+    must(carve_grow_locked(arena, GRANULE - CHUNK_HEADER - RUN_FRONT));
     assert_int_equal(arena->totals.chunk_runs, 2);
     assert_true(takes_zero_behind(first));
     run_put_locked(arena, others, OTHERS, arena->regions->id, KIND_FREE_ZERO);
@@ -558,11 +562,11 @@ static void new_memory_and_the_unused_behind_it_are_zero_as_one(void **state)
 
 static void a_zero_block_is_zero_where_links_and_footer_were(void **state)
 {
-    const size_t usable = GRANULE - 3 * CHUNK_HEADER;
+    const size_t usable = GRANULE - 2 * CHUNK_HEADER - RUN_FRONT;
     bool zero, settle = false;
 
     (void)state;
-    must(carve_grow_locked(arena, GRANULE - 2 * CHUNK_HEADER));
+    must(carve_grow_locked(arena, GRANULE - CHUNK_HEADER - RUN_FRONT));
     must(arena->totals.free_chunk_bytes == usable + CHUNK_HEADER);
     void *block = alloc_exact(arena, usable, &settle, &zero);
     must(block != NULL);
@@ -576,12 +580,12 @@ static void a_short_used_chunk_beside_new_memory_is_cleared(void **state)
 
     (void)state;
     for (size_t used = most; used <= most + 16; used += 16) {
-        chunk_t *first = take(GRANULE - 2 * CHUNK_HEADER - used);
+        chunk_t *first = take(GRANULE - CHUNK_HEADER - RUN_FRONT - used);
         chunk_t *last = take(used);
         must(chunk_next(first) == last);
         memset(chunk_block(last), 0xff, used - CHUNK_HEADER);
         put(last);
-        must(carve_grow_locked(arena, GRANULE - 2 * CHUNK_HEADER));
+        must(carve_grow_locked(arena, GRANULE - CHUNK_HEADER - RUN_FRONT));
         assert_int_equal(takes_zero_behind(first), used <= most);
         close_heap(NULL);
         open_heap(NULL);
