@@ -180,7 +180,7 @@ static void *grow_and_take(arena_t *arena, const want_t *want, bool *zero)
 
 bool alloc_make_room(arena_t *arena, size_t usable)
 {
-    size_t need = chunk_size_for(usable, arena->quantum) + CHUNK_HEADER + RUN_FRONT;
+    size_t need = want_chunk_size(arena, usable) + CHUNK_HEADER + RUN_FRONT;
     if (flow_one(arena, usable)) {
         return true;
     }

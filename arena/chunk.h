@@ -40,8 +40,9 @@ enum {
     CHUNK_OPEN = 4, /* in use: what is left of a piece that a cache carves from */
     CHUNK_FLAGS = 7,
     CHUNK_HEADER = 8,
+    CHUNK_LINE = 64,
     RUN_FRONT =
-        56, /* unused, in front of the first header of a run of granules: its block begins a cache line */
+        CHUNK_LINE - CHUNK_HEADER, /* unused, in front of a run of granules: its first block begins a line */
     CHUNK_MIN = 32,
 
     CHUNK_PLAIN = 0xa0,
@@ -92,12 +93,13 @@ INLINE unsigned chunk_class(const chunk_t *chunk)
 }
 
 /*
- * Whether the header's size is one that a block of the class may have: its own, and what was too little to split off.
+ * Whether the header's size is one that a block of the class may have: its own, what makes it whole cache lines, and what was
+ * too little to split off.
  * With the seal, bytes that were written over a header have no chance to pass for one. (32 bits of it are enough.)
  */
 INLINE bool chunk_size_fits_class(uint64_t header, unsigned class)
 {
-    return (uint32_t)header - sizeclass_bytes[class] - CHUNK_HEADER < 2 * CHUNK_MIN;
+    return (uint32_t)header - sizeclass_bytes[class] - CHUNK_HEADER < CHUNK_LINE + CHUNK_MIN;
 }
 
 INLINE size_t chunk_size(const chunk_t *chunk)

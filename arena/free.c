@@ -61,15 +61,25 @@ static uint32_t entry_locked(const arena_t *arena, const void *block)
     return foreign && region_by_bounds_locked(arena, block) != NULL ? 0 : entry;
 }
 
-/* Of a chunk that no magazine took. The class is that which would have served it; a request of a class's very size
- * has at most 15 bytes more. */
+static void count_earned_by(granules_t *granules, unsigned class)
+{
+    uint8_t before = atomic_load_explicit(&granules->earned[class], memory_order_relaxed);
+    uint8_t after = (uint8_t)min_size(before + 1u, EARN_FREES);
+    atomic_store_explicit(&granules->earned[class], after, memory_order_relaxed);
+}
+
+/* Of a chunk that no magazine took. The class is that which would have served it: nobody knows what was asked for, and if
+ * a class's size is among what may have been, it may be this or the next one. */
 static void count_earned_locked(arena_t *arena, size_t usable)
 {
-    size_t least = align_down(usable, 16);
+    size_t least = align_down(usable, CHUNK_LINE);
     if (arena->granules != NULL && least >= SLAB_MAX && least <= CLASS_MAX) {
-        _Atomic(uint8_t) *earned = &arena->granules->earned[sizeclass_of(max_size(least, SLAB_MAX + 1))];
-        uint8_t before = atomic_load_explicit(earned, memory_order_relaxed);
-        atomic_store_explicit(earned, (uint8_t)min_size(before + 1u, EARN_FREES), memory_order_relaxed);
+        unsigned first = sizeclass_of(max_size(least, SLAB_MAX + 1));
+        unsigned last = sizeclass_of(min_size(usable, CLASS_MAX));
+        count_earned_by(arena->granules, first);
+        if (last != first) {
+            count_earned_by(arena->granules, last);
+        }
     }
 }
 

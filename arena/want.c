@@ -18,12 +18,18 @@ unsigned want_class(const arena_t *arena, size_t request)
     return 0;
 }
 
+size_t want_chunk_size(const arena_t *arena, size_t usable)
+{
+    bool lines = usable > SLAB_MAX && arena->sliced && cachehook_allowed(arena);
+    return chunk_size_for(usable, lines ? CHUNK_LINE : arena->quantum);
+}
+
 size_t want_good_size(const arena_t *arena, size_t request)
 {
     if (request >= LARGE_MIN_BYTES && !arena->in_buffer) {
         return large_good_size(arena, request);
     }
-    return chunk_size_for(request, arena->quantum) - CHUNK_HEADER;
+    return want_chunk_size(arena, request) - CHUNK_HEADER;
 }
 
 unsigned want_aligned_class(const arena_t *arena, size_t request, size_t alignment)
@@ -63,7 +69,7 @@ want_t want_of(arena_t *arena, size_t request, size_t alignment)
     unsigned held = aligned ? held_class(arena, request, alignment) : 0;
     want.class = held != 0 ? held : want.class;
     size_t usable = want.class != 0 ? sizeclass_bytes[want.class] : want_good_size(arena, request);
-    want.chunk = chunk_size_for(usable, arena->quantum);
+    want.chunk = want_chunk_size(arena, usable);
     unsigned pad = (unsigned)(want.chunk - CHUNK_HEADER - usable) / 8;
     /* An aligned chunk of a small class goes home when freed: nothing aligned would ever be served from a magazine. */
     want.mark = want.class != 0 && (!aligned || held != 0) ? want.class : (unsigned)CHUNK_PLAIN + pad;
@@ -80,7 +86,7 @@ want_t want_block_of(arena_t *arena, unsigned class)
 {
     want_t want = want_of(arena, sizeclass_bytes[class], arena->quantum);
     if (class > SMALL_CLASSES) {
-        want.chunk = chunk_size_for(sizeclass_bytes[class], arena->quantum);
+        want.chunk = want_chunk_size(arena, sizeclass_bytes[class]);
         want.class = want.mark = class;
     }
     return want;

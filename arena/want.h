@@ -21,6 +21,12 @@ typedef struct {
  */
 HIDDEN unsigned want_class(const arena_t *arena, size_t request);
 
+/*
+ * The chunk that serves a block of `usable` bytes. Large ones are whole cache lines: so two that lie side by side are
+ * multiples of 64 bytes apart, and not 16 bytes more than a power of two, which makes copies slow (see copy in api.c).
+ */
+HIDDEN size_t want_chunk_size(const arena_t *arena, size_t usable);
+
 /* What a request without a class is usable for. From LARGE_MIN_BYTES on that is what a large block would have,
  * whatever serves it, because the threshold moves. */
 HIDDEN size_t want_good_size(const arena_t *arena, size_t request);

@@ -297,7 +297,7 @@ static void until_then_it_gets_chunks_of_just_the_size(void **state)
 {
     (void)state;
     for (size_t size = SMALL_MAX + 8; size < LARGE_MIN_BYTES; size += size / 20 * 8) {
-        size_t own = align_up(size + CHUNK_HEADER, 16) - CHUNK_HEADER;
+        size_t own = align_up(size + CHUNK_HEADER, size > SLAB_MAX ? CHUNK_LINE : 16) - CHUNK_HEADER;
         void *block = arena_alloc(arena, size);
         assert_int_equal(arena_usable_size(arena, block), own);
         assert_int_equal(arena_good_size(arena, size), own);

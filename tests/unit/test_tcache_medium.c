@@ -3,6 +3,7 @@
  * a thread has used the class; chunks in magazines where no slab may be.
  */
 #define _GNU_SOURCE
+#include "../../arena/chunk.h"
 #include "../../arena/heap.h"
 #include "../../arena/pagemap.h"
 #include "../../arena/sizeclass.h"
@@ -74,6 +75,29 @@ static void above_the_slabs_they_wait_for_frees(void **state)
         assert_true(arena_usable_size(arena, take(9300)) < class_bytes(9300));
 }
 
+/* Copies between two buffers of 2^n bytes that lie 2^n + 16 apart are slow. */
+static void large_chunks_are_whole_lines_apart(void **state)
+{
+    (void)state;
+    for (size_t size = SLAB_MAX + 1; size < LARGE_MIN_BYTES / 2; size += size / 3) {
+        char *first = take(size), *second = take(size);
+        assert_int_equal((uintptr_t)first % CHUNK_LINE, 0);
+        assert_int_equal((uintptr_t)second % CHUNK_LINE, 0);
+        assert_true(arena_usable_size(arena, first) < size + CHUNK_LINE);
+    }
+}
+
+/* The usable size says not quite which class a block was asked for. */
+static void a_little_more_than_a_class_is_earned_too(void **state)
+{
+    (void)state;
+    for (size_t size = 16384 - 16; size <= 16384 + 64; size += 16) {
+        for (int i = 0; i <= EARN_FREES; i++)
+            arena_free(arena, take(size));
+        assert_int_equal(arena_good_size(arena, size), class_bytes(size));
+    }
+}
+
 static void what_is_filled_and_then_replaced_takes_no_more_room(void **state)
 {
     enum { BLOCKS = 20000 };
@@ -134,6 +158,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(many_get_slabs_before_any_is_freed),
         TEST(above_the_slabs_they_wait_for_frees),
+        TEST(large_chunks_are_whole_lines_apart),
+        TEST(a_little_more_than_a_class_is_earned_too),
         TEST(what_is_filled_and_then_replaced_takes_no_more_room),
         TEST(an_alignment_that_no_class_has_is_kept),
         cmocka_unit_test_setup_teardown(without_slabs_magazines_hold_chunks, open_without_slabs, close_arena),
