@@ -46,7 +46,7 @@ enum {
     CHUNK_MIN = 32,
 
     CHUNK_PLAIN = 0xa0,
-    CHUNK_PADS = 8,
+    CHUNK_PADS = 12, /* 7 units are left over by rounding to lines, and 3 that are not split off */
     CHUNK_FREE = 0xc0,
     CHUNK_END = 0xc1,
     CHUNK_PIECE = 0xc2,    /* in use and OPEN: see there */

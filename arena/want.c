@@ -20,8 +20,9 @@ unsigned want_class(const arena_t *arena, size_t request)
 
 size_t want_chunk_size(const arena_t *arena, size_t usable)
 {
-    bool lines = usable > SLAB_MAX && arena->sliced && cachehook_allowed(arena);
-    return chunk_size_for(usable, lines ? CHUNK_LINE : arena->quantum);
+    size_t size = chunk_size_for(usable, arena->quantum);
+    bool lines = size > SLAB_MAX && arena->sliced && cachehook_allowed(arena);
+    return lines ? align_up(size, CHUNK_LINE) : size;
 }
 
 size_t want_good_size(const arena_t *arena, size_t request)

@@ -21,7 +21,7 @@ static int open_arena(void **state)
 static int open_without_slabs(void **state)
 {
     (void)state;
-    arena = arena_create(&(arena_options_t){.flags = ARENA_NO_SLABS});
+    arena = arena_create(&(arena_options_t){.flags = ARENA_NO_SLABS, .fit = ARENA_FIT_BEST});
     return arena == NULL;
 }
 
@@ -85,6 +85,28 @@ static void large_chunks_are_whole_lines_apart(void **state)
         assert_int_equal((uintptr_t)second % CHUNK_LINE, 0);
         assert_true(arena_usable_size(arena, first) < size + CHUNK_LINE);
     }
+}
+
+/* What is left over behind a block is in its header: from rounding to lines, and what was too little to split off. */
+static void all_that_is_left_over_fits_the_header(void **state)
+{
+    const size_t chunk = LARGE_MIN_BYTES + CHUNK_LINE;
+    const size_t beside = 1040; /* whole lines and 16 bytes */
+
+    (void)state;
+    arena_free(arena, take(MIB));   /* up to that a block is no mapping of its own now, */
+    arena_free(arena, take(20000)); /* and what lay idle has made room for that one */
+    void *first = take(chunk - (beside - 16) - CHUNK_HEADER);
+    void *second = take(beside - CHUNK_HEADER);
+    take(3000); /* no piece: what is freed beside one is not merged at once */
+    must((char *)second == (char *)first + chunk - (beside - 16));
+    arena_free(arena, first);
+    arena_free(arena, second);
+    void *block = take(LARGE_MIN_BYTES);
+    assert_ptr_equal(block, first);
+    assert_true(arena_usable_size(arena, block) >= LARGE_MIN_BYTES);
+    assert_int_equal(arena_check(arena), 0);
+    arena_free(arena, block);
 }
 
 /* The usable size says not quite which class a block was asked for. */
@@ -159,6 +181,8 @@ int main(void)
         TEST(many_get_slabs_before_any_is_freed),
         TEST(above_the_slabs_they_wait_for_frees),
         TEST(large_chunks_are_whole_lines_apart),
+        cmocka_unit_test_setup_teardown(all_that_is_left_over_fits_the_header, open_without_slabs,
+                                        close_arena),
         TEST(a_little_more_than_a_class_is_earned_too),
         TEST(what_is_filled_and_then_replaced_takes_no_more_room),
         TEST(an_alignment_that_no_class_has_is_kept),
