@@ -131,7 +131,11 @@ static void *alloc_slow(arena_t *arena, size_t size, bool *zero)
     void *block = NULL;
     bool empty = !atomic_load_explicit(&arena->grown, memory_order_relaxed);
     for (int attempt = empty; attempt < 2 && block == NULL; attempt++) {
-        if (attempt != 0 && !alloc_make_room(arena, sizeclass_bytes[class])) {
+        if (attempt != 0) {
+            bool room = alloc_make_room(arena, sizeclass_bytes[class]);
+            cache = room ? thread_cache(arena) : NULL; /* hooks may have cost the thread the one it had */
+        }
+        if (cache == NULL) {
             break;
         }
         lock_acquire(&cache->lock);

@@ -687,6 +687,47 @@ static void beyond_its_bound_a_thread_gives_its_oldest_caches_up(void **state)
     assert_int_equal(thread_self.record->caches, 0);
 }
 
+static arena_t *hooked;
+
+/* Uses other arenas until the thread has given up its cache of the one that grows. */
+static void *map_at_the_price_of_the_cache(void *book, size_t bytes, size_t alignment, bool *zeroed)
+{
+    for (size_t i = 0; record_lookup(hooked->index) != NULL; i = (i + 1) % SURPLUS_ARENAS)
+        arena_free(surplus_arenas[i], arena_alloc(surplus_arenas[i], 100));
+    return book_map(book, bytes, alignment, zeroed);
+}
+
+static void *grow_by_that_hook(void *unused)
+{
+    book_t book = {0};
+    arena_hooks_t hooks = book_hooks(&book);
+
+    for (size_t i = 0; i < CACHES_MAX; i++)
+        arena_free(surplus_arenas[i], arena_alloc(surplus_arenas[i], 100));
+    hooks.map = map_at_the_price_of_the_cache;
+    must((hooked = arena_create(&(arena_options_t){.source = ARENA_SOURCE_HOOKS, .hooks = hooks})) != NULL);
+    void *block = arena_alloc(hooked, 100);
+    must(block != NULL);
+    must(arena_of(block) == hooked);
+    arena_free(hooked, block);
+    must(arena_check(hooked) == 0);
+    arena_destroy(hooked);
+    book_close(&book);
+    return unused;
+}
+
+static void growth_that_costs_the_thread_its_cache_serves_from_the_arena(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < SURPLUS_ARENAS; i++) {
+        must((surplus_arenas[i] = arena_create(&(arena_options_t){.first_region_bytes = GRANULE})) != NULL);
+        arena_free(surplus_arenas[i], arena_alloc(surplus_arenas[i], 100));
+    }
+    run_threads(1, grow_by_that_hook);
+    for (size_t i = 0; i < SURPLUS_ARENAS; i++)
+        arena_destroy(surplus_arenas[i]);
+}
+
 static void an_arena_beside_the_table_is_used_without_the_registry(void **state)
 {
     enum { MANY = CACHES_FEW + 2 * TABLE_SLOTS };
@@ -997,6 +1038,7 @@ int main(void)
         in_arena(a_displaced_cache_is_back_in_the_table_after_a_tick),
         in_arena(the_good_size_holds_after_another_thread_gave_the_class_up),
         in_arena(beyond_its_bound_a_thread_gives_its_oldest_caches_up),
+        in_arena(growth_that_costs_the_thread_its_cache_serves_from_the_arena),
         in_arena(a_flush_sends_all_home_and_the_next_use_begins_anew),
         in_arena(a_reset_keeps_the_callers_cache_emptied),
         in_arena(next_is_always_what_top_points_to),
