@@ -207,7 +207,7 @@ size_t region_purge(arena_t *arena, size_t dirty_target)
     lock_acquire(&arena->grow);
     lock_acquire(&arena->lock);
     while (arena->sliced && !failed && arena->totals.dirty_bytes > dirty_target) {
-        granule_t run = run_find_long_locked(arena, false);
+        granule_t run = run_find_long_locked(&arena->granules->dirty_runs);
         if (run == 0) {
             break;
         }

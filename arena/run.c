@@ -216,9 +216,8 @@ bool run_take_at_locked(arena_t *arena, granule_t first, uint32_t length, uint32
     return true;
 }
 
-granule_t run_find_long_locked(const arena_t *arena, bool clean)
+granule_t run_find_long_locked(const run_bins_t *bins)
 {
-    const run_bins_t *bins = clean ? &arena->granules->clean_runs : &arena->granules->dirty_runs;
     if (bins->level_map == 0) {
         return 0;
     }

@@ -42,8 +42,8 @@ INLINE size_t run_in_use_locked(const arena_t *arena)
 /* So many dirty bytes left the free runs, or were purged. */
 HIDDEN void run_count_dirty_locked(arena_t *arena, size_t gone);
 
-/* First granule of the longest bin's dirty run (any clean run with `clean`), or 0. */
-HIDDEN granule_t run_find_long_locked(const arena_t *arena, bool clean);
+/* First granule of a run of the highest bin that holds one, or 0. */
+HIDDEN granule_t run_find_long_locked(const run_bins_t *bins);
 
 /* Puts part of a run just removed, `region` being its tag's, back as it was. */
 HIDDEN void run_restore_locked(arena_t *arena, granule_t first, uint32_t length, uint32_t region);

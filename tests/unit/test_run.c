@@ -276,12 +276,12 @@ static void a_removed_run_can_be_put_back_in_parts(void **state)
 static void the_longest_is_found_in_its_own_bins(void **state)
 {
     (void)state;
-    assert_int_equal(run_find_long_locked(arena, false), 0);
+    assert_int_equal(run_find_long_locked(&arena->granules->dirty_runs), 0);
     put(10, 3, ONE, KIND_FREE_DIRTY);
     put(20, 40, ONE, KIND_FREE_DIRTY);
     put(100, 200, ONE, KIND_FREE_ZERO);
-    assert_int_equal(run_find_long_locked(arena, false), base + 20);
-    assert_int_equal(run_find_long_locked(arena, true), base + 100);
+    assert_int_equal(run_find_long_locked(&arena->granules->dirty_runs), base + 20);
+    assert_int_equal(run_find_long_locked(&arena->granules->clean_runs), base + 100);
 }
 
 static void kinds_that_are_free_are_those_three(void **state)

@@ -75,7 +75,7 @@ static void make_runs(void)
     must(zero_run != 0 && zero);
     run_put_locked(arena, dirty_run, 4, region, KIND_FREE_ZERO);
     run_put_locked(arena, dirty_run + 4, 4, region, KIND_FREE_DIRTY);
-    zero_run = run_find_long_locked(arena, true);
+    zero_run = run_find_long_locked(&arena->granules->clean_runs);
     must(zero_run != 0 && zero_run != dirty_run);
     uint32_t length = pagemap_tag(zero_run)->length;
     last_busy = zero_run + length - 1;
