@@ -299,7 +299,7 @@ void *alloc_public(arena_t *arena, size_t size)
     }
     void *block = alloc_unwatched(arena, size);
     if (UNLIKELY(watch_each_call(arena))) {
-        watch_new(arena, block, size, LOG_ALLOC, (arena->flags & ARENA_ZERO) != 0);
+        watch_new(arena, block, size, LOG_ALLOC);
     }
     return block;
 }

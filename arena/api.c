@@ -33,7 +33,7 @@ void *arena_calloc(arena_t *arena, size_t count, size_t size)
         memset(block, 0, bytes);
     }
     bool watched = UNLIKELY(watch_each_call(arena)) && !cached;
-    return watched ? watch_new(arena, block, bytes, LOG_CALLOC, true) : block;
+    return watched ? watch_new(arena, block, bytes, LOG_CALLOC) : block;
 }
 
 /*
@@ -173,7 +173,7 @@ void *arena_aligned_alloc(arena_t *arena, size_t alignment, size_t size)
         memset(block, 0, size);
     }
     bool watched = UNLIKELY(watch_each_call(arena));
-    return watched ? watch_new(arena, block, size, LOG_ALIGNED, (arena->flags & ARENA_ZERO) != 0) : block;
+    return watched ? watch_new(arena, block, size, LOG_ALIGNED) : block;
 }
 
 void arena_free_sized(arena_t *arena, void *block, size_t size)

@@ -80,7 +80,7 @@ void *arena_alloc_named(arena_t *arena, size_t size, const char *name)
         errno = ENOMEM;
         return NULL;
     }
-    return watched ? watch_new(arena, block, size, LOG_ALLOC, (arena->flags & ARENA_ZERO) != 0) : block;
+    return watched ? watch_new(arena, block, size, LOG_ALLOC) : block;
 }
 
 const char *arena_name_of(arena_t *arena, const void *block)

@@ -113,13 +113,14 @@ static const char *name_of(arena_t *arena, const void *block)
     return name == NULL ? NULL : name->text;
 }
 
-void *watch_new(arena_t *arena, void *block, size_t size, log_operation_t operation, bool cleared)
+void *watch_new(arena_t *arena, void *block, size_t size, log_operation_t operation)
 {
     unsigned watch = watch_of(arena);
     if (block == NULL || (watch & WATCH_EACH_CALL) == 0) {
         return block;
     }
     size_t usable = alloc_usable(arena, block);
+    bool cleared = operation == LOG_CALLOC || (arena->flags & ARENA_ZERO) != 0;
     if ((watch & WATCH_SCRIBBLE) != 0 && !cleared) {
         memset(block, FRESH_BYTE, usable);
     }
@@ -154,12 +155,12 @@ void watch_shrink(arena_t *arena, void *block, size_t size, size_t usable)
     }
 }
 
-void *watch_resized(arena_t *arena, const void *block, size_t usable, void *resized, size_t size,
-                    uint64_t when)
+void watch_resized(arena_t *arena, const void *block, size_t usable, void *resized, size_t size,
+                   uint64_t when)
 {
     unsigned watch = watch_of(arena);
     if (resized == NULL || (watch & WATCH_EACH_CALL) == 0) {
-        return resized;
+        return;
     }
     size_t now = alloc_usable(arena, resized);
     if ((watch & WATCH_SCRIBBLE) != 0 && now > usable) {
@@ -169,7 +170,6 @@ void *watch_resized(arena_t *arena, const void *block, size_t usable, void *resi
         const char *name = name_of(arena, resized);
         log_add(arena, &(log_line_t){LOG_REALLOC, resized, size, now, block, name, when});
     }
-    return resized;
 }
 
 /* --- lost blocks --- */
@@ -207,7 +207,7 @@ static void report_totals(const arena_t *arena, int fd, size_t blocks, size_t by
     text_write(fd, text.text, text.length);
 }
 
-size_t watch_report_leaks(arena_t *arena, int fd)
+void watch_report_leaks(arena_t *arena, int fd)
 {
     size_t blocks = 0;
     size_t bytes = 0;
@@ -233,7 +233,6 @@ size_t watch_report_leaks(arena_t *arena, int fd)
         report_totals(arena, fd, blocks, bytes);
     }
     errno = saved;
-    return blocks;
 }
 
 void watch_destroy(arena_t *arena)

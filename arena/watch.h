@@ -37,17 +37,17 @@ INLINE bool watch_each_call(const arena_t *arena)
 /* Switches WATCH_SCRIBBLE or WATCH_LEAKS, or both. Takes the arena's caches away or gives them back. */
 HIDDEN void watch_switch(arena_t *arena, unsigned bits, bool on);
 
-/* Writes a line on `fd` for each block that is live, then the totals; nothing if there is none. Returns how many. No
- * lock held; other threads may use the arena. */
-HIDDEN size_t watch_report_leaks(arena_t *arena, int fd);
+/* Writes a line on `fd` for each block that is live, then the totals; nothing if there is none. No lock held; other
+ * threads may use the arena. */
+HIDDEN void watch_report_leaks(arena_t *arena, int fd);
 
 /* The arena goes: reports leaks, closes the log. Caller holds no lock, no one uses the arena. */
 HIDDEN void watch_destroy(arena_t *arena);
 
 /* --- from the allocating calls, only if watch_each_call() --- */
 
-/* A block was made; `cleared`: it is zero and stays so. NULL passes. Returns the block. */
-HIDDEN void *watch_new(arena_t *arena, void *block, size_t size, log_operation_t operation, bool cleared);
+/* A block was made; one that is to be zero stays so. NULL passes. Returns the block. */
+HIDDEN void *watch_new(arena_t *arena, void *block, size_t size, log_operation_t operation);
 
 /* It is about to be freed. Misuse is reported here. */
 HIDDEN void watch_free(arena_t *arena, void *block);
@@ -56,8 +56,8 @@ HIDDEN void watch_free(arena_t *arena, void *block);
  * and when it is done. `when`: drawn at the moment that counts, or 0: now. */
 HIDDEN void watch_shrink(arena_t *arena, void *block, size_t size, size_t usable);
 HIDDEN void watch_leave(arena_t *arena, void *block, size_t usable);
-HIDDEN void *watch_resized(arena_t *arena, const void *block, size_t usable, void *resized, size_t size,
-                           uint64_t when);
+HIDDEN void watch_resized(arena_t *arena, const void *block, size_t usable, void *resized, size_t size,
+                          uint64_t when);
 
 /* --- from regions --- */
 
