@@ -336,7 +336,7 @@ size_t alloc_usable_locked(arena_t *arena, const void *block, misuse_t *wrong)
     uint32_t entry = entry_locked(arena, block);
     uint32_t kind = entry ^ arena->tag;
     if (kind <= SLAB_CLASSES) {
-        *wrong = slab_validate_locked(arena, block);
+        *wrong = slab_validate_locked(block);
         return sizeclass_bytes[kind];
     }
     if (kind != KIND_CHUNKS && entry != 0) {

@@ -177,9 +177,8 @@ static misuse_t validate(const slab_t *slab, const void *block, unsigned index)
     return slab_bit(slab, index) ? MISUSE_DOUBLE_FREE : MISUSE_NONE;
 }
 
-misuse_t slab_validate_locked(const arena_t *arena, const void *block)
+misuse_t slab_validate_locked(const void *block)
 {
-    (void)arena;
     const slab_t *slab = slab_of(block);
     return validate(slab, block, slab_index(slab->class, block));
 }
@@ -206,21 +205,18 @@ misuse_t slab_put_locked(arena_t *arena, void *block)
     return MISUSE_NONE;
 }
 
-bool slab_release_empty_locked(arena_t *arena)
+void slab_release_empty_locked(arena_t *arena)
 {
-    bool any = false;
     for (unsigned class = 1; arena->sliced && class <= SLAB_CLASSES; class ++) {
         slab_t *slab = arena->granules->slab_class[class].partial[0];
         while (slab != NULL) {
             slab_t *next = slab->next;
             if (slab->used == 0) {
                 release_slab(arena, slab);
-                any = true;
             }
             slab = next;
         }
     }
-    return any;
 }
 
 /* Whether no block that is given out touches [from, to), offsets in the slab. */

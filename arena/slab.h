@@ -32,10 +32,10 @@ HIDDEN size_t slab_take_locked(arena_t *arena, unsigned class, void **out, size_
 HIDDEN misuse_t slab_put_locked(arena_t *arena, void *block);
 
 /* Whether `block` is the start of a block that is given out. */
-HIDDEN misuse_t slab_validate_locked(const arena_t *arena, const void *block);
+HIDDEN misuse_t slab_validate_locked(const void *block);
 
-/* Gives up empty slabs; returns whether there was one. */
-HIDDEN bool slab_release_empty_locked(arena_t *arena);
+/* Gives up empty slabs. */
+HIDDEN void slab_release_empty_locked(arena_t *arena);
 
 /* Purges whole free pages of slabs that are in use; returns the bytes given back. */
 HIDDEN size_t slab_purge_locked(arena_t *arena);
