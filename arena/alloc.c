@@ -234,31 +234,8 @@ static void check_alive(const arena_t *arena, const void *block)
     }
 }
 
-void *alloc_block(arena_t *arena, size_t request, size_t alignment, bool *zero)
-{
-    bool clean = false;
-    void *block = NULL;
-    check_alive(arena, NULL);
-    if (request <= PTRDIFF_MAX - GRANULE && alignment <= PTRDIFF_MAX) {
-        want_t want = want_of(arena, request, alignment);
-        want.counts = true;
-        block = take_any(arena, &want, &clean);
-        if (block == NULL && !(arena->limit_bytes != 0 && request > arena->limit_bytes)) {
-            alloc_reclaim(arena);
-            block = take_any(arena, &want, &clean);
-        }
-    }
-    if (block == NULL) {
-        errno = ENOMEM;
-        return NULL;
-    }
-    if (zero != NULL) {
-        *zero = clean;
-    }
-    return block;
-}
-
-void alloc_reclaim(arena_t *arena)
+/* Takes what has an owner elsewhere back: depots, caches, empty slabs, free ends. */
+static void reclaim(arena_t *arena)
 {
     lock_acquire(&arena->lock);
     uint64_t now = os_now_ms();
@@ -281,6 +258,30 @@ void alloc_reclaim(arena_t *arena)
     alloc_lower_break(arena, 0);
     region_trim(arena, 0);
     stock_trim(0);
+}
+
+void *alloc_block(arena_t *arena, size_t request, size_t alignment, bool *zero)
+{
+    bool clean = false;
+    void *block = NULL;
+    check_alive(arena, NULL);
+    if (request <= PTRDIFF_MAX - GRANULE && alignment <= PTRDIFF_MAX) {
+        want_t want = want_of(arena, request, alignment);
+        want.counts = true;
+        block = take_any(arena, &want, &clean);
+        if (block == NULL && !(arena->limit_bytes != 0 && request > arena->limit_bytes)) {
+            reclaim(arena);
+            block = take_any(arena, &want, &clean);
+        }
+    }
+    if (block == NULL) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    if (zero != NULL) {
+        *zero = clean;
+    }
+    return block;
 }
 
 void *alloc_unwatched(arena_t *arena, size_t size)

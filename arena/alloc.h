@@ -98,7 +98,4 @@ INLINE void alloc_count_chunk_locked(arena_t *arena, unsigned mark, int blocks)
 /* An allocation that the application never saw. */
 HIDDEN void alloc_uncount(arena_t *arena);
 
-/* Takes what has an owner elsewhere back: depots, caches, empty slabs, free ends. */
-HIDDEN void alloc_reclaim(arena_t *arena);
-
 #endif

@@ -38,7 +38,7 @@ static void emit(text_t *line, const void *block)
     text_write(STDERR_FILENO, line->text, line->length);
 }
 
-const char *misuse_text(misuse_t what)
+static const char *misuse_text(misuse_t what)
 {
     static const char *const texts[] = {"",
 #define X(name, text) text,
@@ -73,11 +73,6 @@ void check_report_named(const char *name, int number, const void *where)
     text_put_number(&line, (uint64_t)number, 10, 0);
     add_place(&line, name, where);
     emit(&line, where);
-}
-
-void check_report_invariant(const struct arena *arena, int number, const void *where)
-{
-    check_report_named(arena == NULL ? "" : arena->name, number, where);
 }
 
 void check_failed(const char *file, int line_number, const char *condition)

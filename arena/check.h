@@ -32,11 +32,7 @@ typedef enum {
 #define X(name, text) MISUSE_##name,
     MISUSE_TABLE(X)
 #undef X
-        MISUSE_COUNT
 } misuse_t;
-
-/* The text of one row. Never fails. */
-HIDDEN const char *misuse_text(misuse_t what);
 
 /* Reports and aborts; `arena` and `block` may be NULL. Call it with no lock held. */
 HIDDEN _Noreturn void misuse(misuse_t what, const struct arena *arena, const void *block);
@@ -45,7 +41,6 @@ HIDDEN _Noreturn void misuse(misuse_t what, const struct arena *arena, const voi
 HIDDEN _Noreturn void misuse_named(misuse_t what, const char *name, const void *block);
 
 /* arena_check's report of invariant `number`: the same line and handler, but it returns. */
-HIDDEN void check_report_invariant(const struct arena *arena, int number, const void *where);
 HIDDEN void check_report_named(const char *name, int number, const void *where);
 
 /* A broken promise of our own code: names the place, then aborts. */

@@ -32,11 +32,14 @@ static bool is_settled(const arena_range_t *range, uint64_t index)
 }
 
 /*
+ * Files the free run [start, start + count), whose start is marked, merged with those neighbours that do not wait;
+ * `run`: a descriptor to use, or NULL. False: none was to be had, and it is a stray.
+ *
  *   | free | this | free |   ->   | free               |
  *
  * As far as it goes: behind a stray there may be another.
  */
-bool range_release_locked(arena_range_t *range, uint64_t start, uint64_t count, range_run_t *run)
+static bool release(arena_range_t *range, uint64_t start, uint64_t count, range_run_t *run)
 {
     uint64_t end = start + count;
     while (range_may_merge(range, end) && is_settled(range, end)) {
@@ -71,7 +74,7 @@ void range_file_locked(arena_range_t *range, uint64_t start, uint64_t end)
         uint64_t from = range_in_pages(range) ? range_down_to_page(range, end - 1) : start;
         from = from > start ? from : start;
         rangemap_set(range, from, RANGE_FREE);
-        range_release_locked(range, from, end - from, NULL);
+        release(range, from, end - from, NULL);
         end = from;
     }
 }
@@ -80,7 +83,7 @@ static void settle_oldest(arena_range_t *range)
 {
     range_run_t *run = range->waiting.wait_previous;
     rangebin_remove_locked(range, run);
-    range_release_locked(range, run->start, run->count, run);
+    release(range, run->start, run->count, run);
 }
 
 void range_merge_waiting_locked(arena_range_t *range)
@@ -90,14 +93,15 @@ void range_merge_waiting_locked(arena_range_t *range)
     }
 }
 
-void range_sweep_locked(arena_range_t *range)
+/* Describes strays as far as memory goes. */
+static void sweep(arena_range_t *range)
 {
     uint64_t index = rangemap_get(range, 0) != RANGE_INSIDE ? 0 : rangemap_next(range, 0);
     while (index != RANGE_NOWHERE && range->totals.strays != 0) {
         uint64_t next = rangemap_next(range, index);
         if (rangemap_get(range, index) == RANGE_FREE && rangemap_run(range, index) == NULL) {
             range->totals.strays--;
-            if (!range_release_locked(range, index, next - index, NULL)) {
+            if (!release(range, index, next - index, NULL)) {
                 return;
             }
         }
@@ -147,7 +151,7 @@ static range_run_t *find(arena_range_t *range, range_want_t want, uint64_t *offs
     range_merge_waiting_locked(range);
     range_run_t *run = rangebin_find_locked(range, want, offset);
     if (run == NULL && range->totals.strays != 0) {
-        range_sweep_locked(range);
+        sweep(range);
         run = rangebin_find_locked(range, want, offset);
     }
     return run;
@@ -167,7 +171,7 @@ static bool reserve(arena_range_t *range)
 static void give_up(arena_range_t *range, uint64_t index, uint64_t count)
 {
     if (!range->waits) {
-        range_release_locked(range, index, count, NULL);
+        release(range, index, count, NULL);
     } else {
         range_run_t *run = rangemeta_take_run_locked(range);
         range->totals.strays += run == NULL;

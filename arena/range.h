@@ -20,18 +20,11 @@ INLINE bool range_may_merge(const arena_range_t *range, uint64_t index)
     return !range_in_pages(range) || (index & (range->page - 1)) != 0;
 }
 
-/* Files the free run [start, start + count), whose start is marked, merged with those neighbours
- * that do not wait; `run`: a descriptor to use, or NULL. False: none was to be had, and it is a stray. */
-HIDDEN bool range_release_locked(arena_range_t *range, uint64_t start, uint64_t count, range_run_t *run);
-
 /* Marks and files [start, end) as free; where no run may cross a page in one for each, the lowest filed last. */
 HIDDEN void range_file_locked(arena_range_t *range, uint64_t start, uint64_t end);
 
 /* Merges every run that waits. */
 HIDDEN void range_merge_waiting_locked(arena_range_t *range);
-
-/* Describes strays as far as memory goes. */
-HIDDEN void range_sweep_locked(arena_range_t *range);
 
 /* The index of a new block, or RANGE_NOWHERE. */
 HIDDEN uint64_t range_take_locked(arena_range_t *range, range_want_t want);

@@ -103,7 +103,8 @@ uint64_t rangemeta_piece_quanta(const arena_range_t *range)
     return align_up(sizeof(range_piece_t), (size_t)1 << range->quantum_log2) >> range->quantum_log2;
 }
 
-uint64_t rangemeta_cut_locked(arena_range_t *range, range_run_t *run, uint64_t count)
+/* Takes [start, start + count) off the front of a free run that is no shorter. Answers its start. */
+static uint64_t cut(arena_range_t *range, range_run_t *run, uint64_t count)
 {
     bool waits = run->wait_next != NULL;
     uint64_t start = run->start;
@@ -121,7 +122,7 @@ uint64_t rangemeta_cut_locked(arena_range_t *range, range_run_t *run, uint64_t c
 
 static void cut_piece(arena_range_t *range, range_run_t *run)
 {
-    rangemeta_add_piece_locked(range, rangemeta_cut_locked(range, run, rangemeta_piece_quanta(range)));
+    rangemeta_add_piece_locked(range, cut(range, run, rangemeta_piece_quanta(range)));
 }
 
 bool rangemeta_reserve_locked(arena_range_t *range)
@@ -185,7 +186,7 @@ void rangemeta_put_table_locked(arena_range_t *range, uint64_t index, uint64_t w
 void rangemeta_move_table_locked(arena_range_t *range, range_run_t *run, uint64_t windows)
 {
     range_run_t old = range->meta.table->self;
-    uint64_t start = rangemeta_cut_locked(range, run, rangemeta_table_quanta(range, windows));
+    uint64_t start = cut(range, run, rangemeta_table_quanta(range, windows));
     rangemeta_put_table_locked(range, start, windows);
     range_file_locked(range, old.start, old.start + old.count);
 }

@@ -31,9 +31,6 @@ HIDDEN void rangemeta_put_table_locked(arena_range_t *range, uint64_t index, uin
 /* As the last, at the front of a free run, and frees where it was. */
 HIDDEN void rangemeta_move_table_locked(arena_range_t *range, range_run_t *run, uint64_t windows);
 
-/* Takes [start, start + count) off the front of a free run that is no shorter. Answers its start. */
-HIDDEN uint64_t rangemeta_cut_locked(arena_range_t *range, range_run_t *run, uint64_t count);
-
 /* Makes a piece where nothing is filed; the caller marks what follows it. Answers where it ends. */
 HIDDEN uint64_t rangemeta_add_piece_locked(arena_range_t *range, uint64_t index);
 HIDDEN uint64_t rangemeta_piece_quanta(const arena_range_t *range);

@@ -422,7 +422,7 @@ int arena_check(arena_t *arena)
     cachehook_resume(arena);
     lock_release(&registry_lock);
     for (int i = 0; i < verifier.broken && i < REPORTS_MAX; i++) {
-        check_report_invariant(arena, verifier.reports[i].number, verifier.reports[i].where);
+        check_report_named(arena->name, verifier.reports[i].number, verifier.reports[i].where);
     }
     return verifier.broken;
 }

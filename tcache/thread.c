@@ -28,7 +28,7 @@ cache_t cache_none = {.arena = (arena_t *)1,
 _Thread_local thread_t thread_self = {.table = {[0 ... TABLE_SLOTS - 1] = &cache_none}};
 
 /* guarded by the registry lock */
-thread_record_t *threads_first;
+static thread_record_t *records;
 static pthread_key_t exit_key;
 static bool exit_key_works;
 
@@ -42,11 +42,11 @@ static void free_many(thread_record_t *record)
 static void link_record(thread_record_t *record)
 {
     record->previous = NULL;
-    record->next = threads_first;
+    record->next = records;
     if (record->next != NULL) {
         record->next->previous = record;
     }
-    threads_first = record;
+    records = record;
 }
 
 static void unlink_record(thread_record_t *record)
@@ -57,7 +57,7 @@ static void unlink_record(thread_record_t *record)
     if (record->previous != NULL) {
         record->previous->next = record->next;
     } else {
-        threads_first = record->next;
+        records = record->next;
     }
 }
 
@@ -374,7 +374,7 @@ unsigned thread_count_settled(const arena_t *arena)
 {
     unsigned count = 0;
     lock_acquire(&registry_lock);
-    for (const thread_record_t *record = threads_first; record != NULL; record = record->next) {
+    for (const thread_record_t *record = records; record != NULL; record = record->next) {
         count += atomic_load_explicit(&record->thread->home, memory_order_relaxed) == arena;
     }
     lock_release(&registry_lock);
@@ -470,13 +470,13 @@ void arena_thread_flush(void)
 void threads_forget_others_locked(void)
 {
     thread_record_t *own = thread_self.record;
-    for (thread_record_t *record = threads_first, *next; record != NULL; record = next) {
+    for (thread_record_t *record = records, *next; record != NULL; record = next) {
         next = record->next;
         if (record != own) {
             free_record_locked(record);
         }
     }
-    threads_first = own;
+    records = own;
     if (own != NULL) {
         own->next = own->previous = NULL;
     }

@@ -1,13 +1,11 @@
 /*
- * threads.h: what thread.c and revoke.c share: the list of threads and a cache's way in and out of it. All of
+ * threads.h: what thread.c and revoke.c share: a cache's way in and out of it. All of
  * it under the registry lock.
  */
 #ifndef ARENA_THREADS_H
 #define ARENA_THREADS_H
 
 #include "tcache.h"
-
-extern HIDDEN thread_record_t *threads_first;
 
 HIDDEN void threads_init(void);
 
