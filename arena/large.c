@@ -6,6 +6,7 @@
 #include "os.h"
 #include "park.h"
 #include "region.h"
+#include "source.h"
 #include "watch.h"
 
 #include <string.h>
@@ -29,15 +30,14 @@ static void *map_large(arena_t *arena, size_t bytes, size_t alignment, bool *zer
     return os_map(bytes, alignment, (os_map_options_t){.huge_pages = (arena->flags & ARENA_HUGE_PAGES) != 0});
 }
 
-static bool unmap_large(arena_t *arena, void *start, size_t bytes)
+static arena_source_t source_of(const arena_t *arena)
 {
-    if (arena->source != ARENA_SOURCE_HOOKS) {
-        return os_unmap(start, bytes);
-    }
-    lock_enter_hook(&arena->grow);
-    bool gone = arena->hooks.unmap(arena->hooks.context, start, bytes);
-    lock_leave_hook(&arena->grow);
-    return gone;
+    return arena->source == ARENA_SOURCE_HOOKS ? ARENA_SOURCE_HOOKS : ARENA_SOURCE_MMAP;
+}
+
+static bool unmap_large(arena_t *arena, char *start, size_t bytes)
+{
+    return source_return(arena, source_of(arena), start, bytes);
 }
 
 static void enter_in_map(arena_t *arena, large_t *large)
@@ -199,8 +199,7 @@ static large_t *take_out(arena_t *arena, const void *block)
 /* What the source does not take back goes on as a region. */
 static void keep(arena_t *arena, const large_t *large)
 {
-    bool hooks = arena->source == ARENA_SOURCE_HOOKS;
-    region_keep(arena, hooks ? ARENA_SOURCE_HOOKS : ARENA_SOURCE_MMAP, large->start, large->bytes);
+    region_keep(arena, source_of(arena), large->start, large->bytes);
 }
 
 /* What follows it is a chunk, and may have its pages: whole granules of it become a region. False: it is as it was. */
