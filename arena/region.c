@@ -203,7 +203,7 @@ static size_t next_region_bytes(arena_t *arena)
     if (arena->paged) {
         return align_up(arena->growth_bytes, source_grain(arena));
     }
-    size_t least = max_size(arena->growth_bytes, arena->growth_bytes == 0 ? FIRST_REGION_BYTES : 0);
+    size_t least = arena->growth_bytes != 0 ? arena->growth_bytes : FIRST_REGION_BYTES;
     lock_acquire(&arena->lock);
     size_t quarter = arena->totals.mapped_bytes / 4;
     lock_release(&arena->lock);

@@ -12,9 +12,10 @@
 
 #include <string.h>
 
+/* Counts only, as long as there is no room. */
 static void add(snapshot_t *snapshot, const void *start, size_t usable, arena_block_state_t state)
 {
-    if (snapshot->records != NULL && snapshot->count < snapshot->room) {
+    if (snapshot->count < snapshot->room) {
         snapshot->records[snapshot->count] = (record_t){(uintptr_t)start | (uintptr_t)state, usable};
     }
     snapshot->count++;
@@ -119,7 +120,7 @@ static void note_names_locked(const arena_t *arena, snapshot_t *snapshot, size_t
     }
 }
 
-/* Counts only, as long as there is no room. */
+/* So does this. */
 static void add_member(snapshot_t *snapshot, member_t member)
 {
     if (snapshot->member_count < snapshot->member_room) {

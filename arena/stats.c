@@ -40,12 +40,12 @@ static void add_arena(arena_t *arena, arena_stats_t *stats, bool resident)
     stats->cached_bytes += cached.bytes;
     stats->free_bytes += free;
     stats->metadata_bytes += totals->mapped_bytes - usable - free;
-    stats->live_blocks += blocks - cached.blocks;
-    stats->cached_blocks += cached.blocks;
-    stats->allocations += totals->allocations + cached.allocations;
+    size_t live = blocks - cached.blocks;
     uint64_t allocations = totals->allocations + cached.allocations; /* a skipped cache's are not known */
-    stats->frees +=
-        allocations - (blocks - cached.blocks < allocations ? blocks - cached.blocks : allocations);
+    stats->live_blocks += live;
+    stats->cached_blocks += cached.blocks;
+    stats->allocations += allocations;
+    stats->frees += live < allocations ? allocations - live : 0;
     stats->purged_bytes += totals->purged_bytes;
     stats->kernel_calls += totals->kernel_calls;
     stats->lock_waits += arena->lock.waits;
