@@ -119,12 +119,8 @@ void cache_discard(cache_t *cache)
             unsigned class = word * 64 + lowest_bit(bits);
             while (cache_load_own(cache, class)) {
             }
-            if (cache->top[class] != magazine_top_of_dummy()) {
-                cache_put_spare(cache, magazine_of(cache->top[class]));
-            }
-            cache_set_top(cache, class, magazine_top_of_dummy());
+            cache_unload(cache, class);
         }
-        cache->used[word] = 0;
     }
     cache->piece = NULL;
     cache->piece_bytes = 0;

@@ -86,7 +86,7 @@ void cache_pack(cache_t *cache)
         while (cache->full[class] != NULL) {
             deposit(cache, depot, class);
         }
-        if (*cache->top[class] == NULL) {
+        if (cache->next[class] == NULL) {
             cache_unload(cache, class);
         }
     }

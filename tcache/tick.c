@@ -33,7 +33,6 @@ static uint16_t mark_of(const cache_t *cache, unsigned class)
  */
 static void decay_class(cache_t *cache, unsigned class, bool allocating)
 {
-    size_t count;
     if (mark_of(cache, class) == cache->held[class]) {
         cache_empty_loaded(cache, class);
         cache->missed[class] = 0;
@@ -45,9 +44,9 @@ static void decay_class(cache_t *cache, unsigned class, bool allocating)
         cache_empty_full(cache, class, cache_unchain(cache, class));
     }
     cache->full_least[class] = cache->full_count[class];
-    magazine_blocks(cache->top[class], class, &count);
     cache->held[class] = mark_of(cache, class);
-    if (!allocating && !cache_is_worth_a_magazine(cache, class) && count == 0 && cache->full[class] == NULL) {
+    bool empty = cache->next[class] == NULL && cache->full[class] == NULL;
+    if (empty && !allocating && !cache_is_worth_a_magazine(cache, class)) {
         cache_unload(cache, class);
     }
 }
