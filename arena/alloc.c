@@ -262,24 +262,19 @@ static void reclaim(arena_t *arena)
 
 void *alloc_block(arena_t *arena, size_t request, size_t alignment, bool *zero)
 {
-    bool clean = false;
     void *block = NULL;
     check_alive(arena, NULL);
     if (request <= PTRDIFF_MAX - GRANULE && alignment <= PTRDIFF_MAX) {
         want_t want = want_of(arena, request, alignment);
         want.counts = true;
-        block = take_any(arena, &want, &clean);
+        block = take_any(arena, &want, zero);
         if (block == NULL && !(arena->limit_bytes != 0 && request > arena->limit_bytes)) {
             reclaim(arena);
-            block = take_any(arena, &want, &clean);
+            block = take_any(arena, &want, zero);
         }
     }
     if (block == NULL) {
         errno = ENOMEM;
-        return NULL;
-    }
-    if (zero != NULL) {
-        *zero = clean;
     }
     return block;
 }
