@@ -13,7 +13,7 @@
 
 #include <string.h>
 
-enum { UNIT = 64, SIZES = (int)(16 * 1024 / UNIT) + 1, BATCH = 8 };
+enum { UNIT = 64, SIZES = (int)(META_MAX_BYTES / UNIT) + 1, BATCH = 8 };
 
 typedef struct free_object {
     struct free_object *next;
