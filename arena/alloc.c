@@ -227,13 +227,6 @@ static void *take_any(arena_t *arena, const want_t *want, bool *zero)
     return block != NULL ? block : grow_and_take(arena, want, zero);
 }
 
-static void check_alive(const arena_t *arena, const void *block)
-{
-    if (UNLIKELY(!atomic_load_explicit(&arena->alive, memory_order_relaxed))) {
-        misuse(MISUSE_DEAD_ARENA, arena, block);
-    }
-}
-
 /* Takes what has an owner elsewhere back: depots, caches, empty slabs, free ends. */
 static void reclaim(arena_t *arena)
 {
@@ -263,7 +256,7 @@ static void reclaim(arena_t *arena)
 void *alloc_block(arena_t *arena, size_t request, size_t alignment, bool *zero)
 {
     void *block = NULL;
-    check_alive(arena, NULL);
+    alloc_check_alive(arena, NULL);
     if (request <= PTRDIFF_MAX - GRANULE && alignment <= PTRDIFF_MAX) {
         want_t want = want_of(arena, request, alignment);
         want.counts = true;
@@ -307,7 +300,7 @@ void alloc_public_free(arena_t *arena, void *block)
         return;
     }
     if (block != NULL) {
-        check_alive(arena, block);
+        alloc_check_alive(arena, block);
         if (UNLIKELY(watch_each_call(arena))) {
             watch_free(arena, block);
         }

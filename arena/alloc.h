@@ -25,6 +25,14 @@ HIDDEN size_t alloc_usable_locked(arena_t *arena, const void *block, misuse_t *w
 /* Reports a misuse that was found under the mutex, with no lock held. What the header alone said is refined first. */
 HIDDEN _Noreturn void alloc_report(arena_t *arena, const void *block, misuse_t wrong);
 
+/* Reports the use of an arena that was destroyed, if that can be seen. */
+INLINE void alloc_check_alive(const arena_t *arena, const void *block)
+{
+    if (UNLIKELY(!atomic_load_explicit(&arena->alive, memory_order_relaxed))) {
+        misuse(MISUSE_DEAD_ARENA, arena, block);
+    }
+}
+
 /* arena_alloc and arena_free without a cache: NULL and dead arenas, ARENA_ZERO, errno. */
 HIDDEN void *alloc_public(arena_t *arena, size_t size);
 HIDDEN void *alloc_unwatched(arena_t *arena,

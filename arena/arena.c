@@ -206,13 +206,6 @@ arena_t *arena_create(const arena_options_t *options)
     return arena;
 }
 
-static void check_alive(const arena_t *arena)
-{
-    if (UNLIKELY(!atomic_load_explicit(&arena->alive, memory_order_relaxed))) {
-        misuse(MISUSE_DEAD_ARENA, arena, NULL);
-    }
-}
-
 /* Empties the books under both locks, so that process-wide calls find either all or nothing; then calls the
  * source, under grow alone. */
 static void empty(arena_t *arena, bool keep_first)
@@ -246,7 +239,7 @@ void arena_destroy(arena_t *arena)
     if (arena == NULL) {
         return;
     }
-    check_alive(arena);
+    alloc_check_alive(arena, NULL);
     watch_destroy(arena);
     lock_acquire(&registry_lock);
     registry_remove_locked(arena);
@@ -282,7 +275,7 @@ void arena_reset(arena_t *arena)
         errno = EINVAL;
         return;
     }
-    check_alive(arena);
+    alloc_check_alive(arena, NULL);
     watch_span(arena, LOG_RESET, NULL, LOG_NONE);
     lock_acquire(&registry_lock);
     cachehook_forget(arena, true);
