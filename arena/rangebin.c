@@ -6,14 +6,9 @@
 
 enum { STEPS = 1 << RANGE_STEPS_LOG2, LAST_BIN = RANGE_BINS - 1, PROBES = 8 };
 
-static unsigned log2_of(uint64_t value)
-{
-    return (unsigned)(63 - __builtin_clzll(value));
-}
-
 unsigned rangebin_index(uint64_t count)
 {
-    unsigned log2 = log2_of(count);
+    unsigned log2 = floor_log2(count);
     if (log2 < RANGE_STEPS_LOG2) {
         return (unsigned)count;
     }
@@ -27,7 +22,7 @@ unsigned rangebin_index(uint64_t count)
 /* The lowest bin all of whose runs have at least `count`; the last bin promises nothing. */
 static unsigned index_above(uint64_t count)
 {
-    unsigned log2 = log2_of(count);
+    unsigned log2 = floor_log2(count);
     return rangebin_index(log2 > RANGE_STEPS_LOG2 ? count + (((uint64_t)1 << (log2 - RANGE_STEPS_LOG2)) - 1)
                                                   : count);
 }
@@ -263,8 +258,8 @@ uint64_t rangebin_largest(const arena_range_t *range)
     if (bins->level_map == 0) {
         return 0;
     }
-    unsigned level = log2_of(bins->level_map);
-    range_run_t *head = bins->heads[level << RANGE_STEPS_LOG2 | log2_of(bins->step_map[level])];
+    unsigned level = floor_log2(bins->level_map);
+    range_run_t *head = bins->heads[level << RANGE_STEPS_LOG2 | floor_log2(bins->step_map[level])];
     uint64_t largest = head->count;
     for (range_run_t *run = head->next; run != head; run = run->next) {
         largest = run->count > largest ? run->count : largest;

@@ -146,11 +146,6 @@ static uint64_t marks_of(const range_leaf_t *leaf, unsigned word)
     return leaf->start[word] | leaf->use[word];
 }
 
-static unsigned highest_bit(uint64_t bits)
-{
-    return (unsigned)(63 - __builtin_clzll(bits));
-}
-
 /* The first mark of a leaf from `from` up. */
 static uint64_t next_in_leaf(const range_leaf_t *leaf, uint64_t from)
 {
@@ -176,10 +171,10 @@ static uint64_t last_in_leaf(const range_leaf_t *leaf, uint64_t from)
         if (words == 0) {
             return RANGE_NOWHERE;
         }
-        word = highest_bit(words);
+        word = floor_log2(words);
         bits = marks_of(leaf, word);
     }
-    return (uint64_t)word << RANGE_FAN_LOG2 | highest_bit(bits);
+    return (uint64_t)word << RANGE_FAN_LOG2 | floor_log2(bits);
 }
 
 /* `from` and the answer count from where the node begins. Recursion is as deep as the map has levels. */
@@ -222,7 +217,7 @@ static uint64_t last_in(const void *place, unsigned level, uint64_t from)
     if (others == 0) {
         return RANGE_NOWHERE;
     }
-    child = highest_bit(others);
+    child = floor_log2(others);
     return (uint64_t)child << shift | last_in(node->child[child], level - 1, below);
 }
 

@@ -18,7 +18,7 @@ INLINE size_t max_size(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-/* `alignment` is a power of two in all four. */
+/* `alignment` is a power of two in all three. */
 INLINE size_t align_up(size_t value, size_t alignment)
 {
     return (value + alignment - 1) & ~(alignment - 1);
@@ -40,9 +40,9 @@ INLINE bool is_power_of_two(size_t value)
 }
 
 /* Index of the highest set bit; value is not 0. */
-INLINE unsigned floor_log2(size_t value)
+INLINE unsigned floor_log2(uint64_t value)
 {
-    return 63U ^ (unsigned)__builtin_clzll((unsigned long long)value); /* one instruction; 63 - is three */
+    return 63U ^ (unsigned)__builtin_clzll(value); /* one instruction; 63 - is three */
 }
 
 /* Index of the lowest set bit; bits is not 0. */
