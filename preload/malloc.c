@@ -63,6 +63,13 @@ void *malloc(size_t request)
     return hit_alloc(table_home(), class, request, malloc_empty, malloc_tick);
 }
 
+/* The arena to ask about a block that somebody passed us: its own, or one that will report it. */
+static arena_t *arena_to_ask(const void *block)
+{
+    arena_t *owner = domain_owner(block);
+    return owner != NULL ? owner : domain_home();
+}
+
 /* Inside; leaves. NULL, a block of another arena, one that no magazine holds, or no block. */
 static NOINLINE void free_other(void *block)
 {
@@ -76,11 +83,7 @@ static NOINLINE void free_other(void *block)
         return;
     }
     cache_leave(&thread_self);
-    if (block == NULL) {
-        return;
-    }
-    arena_t *owner = domain_owner(block);
-    owner = owner != NULL ? owner : domain_home();
+    arena_t *owner = block == NULL ? NULL : arena_to_ask(block);
     if (owner != NULL) {
         arena_free(owner, block); /* which reports what is not its own */
     }
@@ -101,13 +104,6 @@ void free(void *block)
         return;
     }
     hit_free(cache, kind, block);
-}
-
-/* The arena to ask about a block that somebody passed us: its own, or one that will report it. */
-static arena_t *arena_to_ask(const void *block)
-{
-    arena_t *owner = domain_owner(block);
-    return owner != NULL ? owner : domain_home();
 }
 
 static void *fail(int error)
