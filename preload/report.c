@@ -5,7 +5,7 @@
 #include "report.h"
 
 #include "../arena/stats.h"
-#include "../arena/util.h"
+#include "../arena/text.h"
 #include "../arena/watch.h"
 #include "domain.h"
 #include "settings.h"
@@ -41,18 +41,6 @@ enum { FIGURES = sizeof figures / sizeof figures[0] };
 
 _Static_assert(FIGURES * sizeof(uint64_t) == sizeof(arena_stats_t), "a figure is missing");
 
-static void write_all(int fd, const char *text, size_t bytes)
-{
-    while (bytes != 0) {
-        ssize_t done = write(fd, text, bytes);
-        if (done <= 0) {
-            return;
-        }
-        text += done;
-        bytes -= (size_t)done;
-    }
-}
-
 void report_stats(int fd, bool json, bool resident)
 {
     char text[2048];
@@ -66,12 +54,12 @@ void report_stats(int fd, bool json, bool resident)
                                  figures[i].name, (unsigned long long)value);
     }
     used += (size_t)snprintf(text + used, sizeof text - used, json ? "}\n" : "");
-    write_all(fd, text, used);
+    text_write(fd, text, used);
 }
 
 static void complain(const char *text)
 {
-    write_all(settings_report_fd(), text, strlen(text));
+    text_write(settings_report_fd(), text, strlen(text));
 }
 
 static int open_to_append(const char *path)
@@ -102,7 +90,7 @@ static void print_to_file(void)
         return;
     }
     length = snprintf(line, sizeof line, "libarena: process %d\n", getpid());
-    write_all(fd, line, (size_t)length);
+    text_write(fd, line, (size_t)length);
     bool whole = true;
     for (unsigned i = 0; domain_arena(i) != NULL; i++) {
         whole = arena_print(domain_arena(i), fd) && whole;

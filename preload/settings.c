@@ -1,6 +1,7 @@
 /* settings.c: see settings.h. */
 #include "settings.h"
 
+#include "../arena/text.h"
 #include "../arena/util.h"
 
 #include <fcntl.h>
@@ -154,15 +155,13 @@ enum { VARIABLES = sizeof variables / sizeof variables[0] };
 
 void settings_complain(const char *name, const char *what)
 {
-    char line[256];
-    size_t length = 0;
-    const char *const parts[] = {"libarena: ", name, what, "\n"};
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        size_t bytes = strlen(parts[i]);
-        memcpy(line + length, parts[i], bytes);
-        length += bytes;
-    }
-    (void)!write(STDERR_FILENO, line, length);
+    char room[256];
+    text_t line = text_in(room, sizeof room);
+    text_put(&line, "libarena: ");
+    text_put(&line, name);
+    text_put(&line, what);
+    text_put(&line, "\n");
+    text_write(STDERR_FILENO, line.text, line.length);
 }
 
 enum { NAME_BYTES = 64 };
