@@ -11,7 +11,6 @@
 #include "fork.h"
 #include "large.h"
 #include "name.h"
-#include "os.h"
 #include "park.h"
 #include "region.h"
 #include "registry.h"

@@ -4,7 +4,6 @@
 #include "bin.h"
 #include "os.h"
 #include "run.h"
-#include "sizeclass.h"
 #include "warm.h"
 
 static bool is_in_map(const arena_t *arena, const chunk_t *chunk)

@@ -12,8 +12,6 @@
 
 #include "config.h"
 
-#include <stddef.h>
-
 struct arena;
 
 /* X(name, text): the line is "libarena: <text>: block 0x..., arena "name"". The manual lists them all. */

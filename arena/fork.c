@@ -2,7 +2,6 @@
 #include "fork.h"
 
 #include "cachehook.h"
-#include "check.h"
 #include "lock.h"
 #include "log.h"
 #include "meta.h"

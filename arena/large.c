@@ -9,8 +9,6 @@
 #include "source.h"
 #include "watch.h"
 
-#include <string.h>
-
 size_t large_good_size(const arena_t *arena, size_t request)
 {
     bool keeps = arena->source == ARENA_SOURCE_HOOKS; /* what the hooks do not take back becomes a region */

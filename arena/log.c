@@ -1,15 +1,12 @@
 /* log.c: see log.h. Locks of rank log, in this order: the list of logs, a buffer's, the file's. */
 #include "log.h"
 
-#include "check.h"
 #include "meta.h"
 #include "os.h"
 #include "text.h"
-#include "util.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 

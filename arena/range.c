@@ -4,7 +4,6 @@
 #include "rangemap.h"
 #include "rangemeta.h"
 #include "rangesource.h"
-#include "registry.h"
 
 static arena_range_t *live; /* guarded by the registry lock */
 

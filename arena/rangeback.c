@@ -2,7 +2,6 @@
  * rangeback.c: what a range arena gives back, see rangesource.h. The break comes down when the last block of all
  * goes; metadata that lies above it moves or goes with it. Mapped pages go when nothing in them is in use.
  */
-#include "check.h"
 #include "os.h"
 #include "range.h"
 #include "rangemap.h"

@@ -5,7 +5,6 @@
  */
 #include "rangemap.h"
 
-#include "check.h"
 #include "rangemeta.h"
 
 #include <string.h>

@@ -4,7 +4,6 @@
  */
 #include "rangemeta.h"
 
-#include "check.h"
 #include "meta.h"
 #include "range.h"
 #include "rangebin.h"

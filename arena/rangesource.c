@@ -1,7 +1,6 @@
 /* rangesource.c: see rangesource.h. */
 #include "rangesource.h"
 
-#include "check.h"
 #include "os.h"
 #include "range.h"
 #include "rangemap.h"

@@ -6,8 +6,6 @@
 #include "meta.h"
 #include "os.h"
 
-#include <string.h>
-
 enum {
     PAGE_LOG2 = 12,
     PAGES = 1 << (ARENA_INDEX_BITS - PAGE_LOG2),

@@ -1,8 +1,6 @@
 /* source.c: see source.h. */
 #include "source.h"
 
-#include "os.h"
-#include "run.h"
 #include "watch.h"
 
 static os_map_options_t map_options(const arena_t *arena)

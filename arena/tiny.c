@@ -4,8 +4,6 @@
 #include "carve.h"
 #include "sizeclass.h"
 
-#include <string.h>
-
 enum { WORDS = TINY_MAX_UNITS * TINY_UNIT / 16 / 64 };
 
 typedef struct tiny_slab {

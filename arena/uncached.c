@@ -2,9 +2,6 @@
 #include "alloc.h"
 #include "cachehook.h"
 
-#include <errno.h>
-#include <string.h>
-
 void *arena_alloc(arena_t *arena, size_t size)
 {
     return alloc_public(arena, size);

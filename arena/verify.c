@@ -18,7 +18,6 @@
 #include "tiny.h"
 
 #include <errno.h>
-#include <string.h>
 
 enum { REPORTS_MAX = 8 };
 

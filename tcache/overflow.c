@@ -3,7 +3,7 @@
  * cache's own stack of full magazines, then the arena's depot, then the arena. Under the cache's mutex.
  */
 #include "../arena/alloc.h"
-#include "../arena/carve.h"
+#include "../arena/chunk.h"
 #include "../arena/name.h"
 #include "cache.h"
 #include "depot.h"

@@ -16,7 +16,6 @@
 #include "threads.h"
 
 #include <pthread.h>
-#include <string.h>
 
 enum { CACHES_MAX = 1024, SURPLUS_TURNS = 64, RETIRED_MAX = 64, RETIRED_SPARES = 4 };
 
