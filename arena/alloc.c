@@ -19,7 +19,7 @@
 
 bool alloc_wants_slab_locked(arena_t *arena, unsigned class)
 {
-    if (!arena->sliced || class == 0 || class > SLAB_CLASSES || (arena->flags & ARENA_NO_SLABS) != 0) {
+    if (class == 0 || class > SLAB_CLASSES || (arena->flags & ARENA_NO_SLABS) != 0) {
         return false;
     }
     if (class > SMALL_CLASSES) {
@@ -34,10 +34,12 @@ bool alloc_wants_slab_locked(arena_t *arena, unsigned class)
 static void *take_slab_locked(arena_t *arena, const want_t *want)
 {
     unsigned class = want->class;
-    bool aligned = want->alignment <= arena->quantum;
-    if (!aligned) {
+    if (arena->in_buffer) {
+        return NULL;
+    }
+    if (want->alignment > arena->quantum) {
         class = sizeclass_of_aligned(want->request, want->alignment);
-        if (!arena->sliced || (arena->flags & ARENA_NO_SLABS) != 0 || class > SMALL_CLASSES) {
+        if ((arena->flags & ARENA_NO_SLABS) != 0 || class > SMALL_CLASSES) {
             return NULL;
         }
     } else if (!alloc_wants_slab_locked(arena, class)) {
@@ -163,7 +165,7 @@ static void *grow_and_take(arena_t *arena, const want_t *want, bool *zero)
     lock_acquire(&arena->grow);
     lock_acquire(&arena->lock);
     void *block = take_locked(arena, want, zero);
-    if (block == NULL && arena->sliced && arena->totals.wide_chunk_bytes != 0) {
+    if (block == NULL && !arena->in_buffer && arena->totals.wide_chunk_bytes != 0) {
         carve_release_locked(arena);
         block = take_locked(arena, want, zero);
     }
@@ -203,7 +205,7 @@ bool alloc_make_room(arena_t *arena, size_t usable)
 
 static bool is_large(const arena_t *arena, const want_t *want)
 {
-    if (arena->source == ARENA_SOURCE_BUFFER) {
+    if (arena->in_buffer) {
         return false;
     }
     return want->alignment >= GRANULE || (want->class == 0 && want->request >= arena->large_threshold);

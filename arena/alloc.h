@@ -92,13 +92,13 @@ HIDDEN size_t alloc_lower_break(arena_t *arena, size_t keep_bytes);
 /* Called every now and then by threads that allocate: purges what has been free for a while. */
 HIDDEN void alloc_tick(arena_t *arena);
 
-/* Whether the class has slabs by now: enough of it lives in chunks. */
+/* Whether the class has slabs by now: enough of it lives in chunks. Not of a buffer. */
 HIDDEN bool alloc_wants_slab_locked(arena_t *arena, unsigned class);
 
 /* A chunk whose class byte is `mark` is given out, or taken back (`blocks` -1). */
 INLINE void alloc_count_chunk_locked(arena_t *arena, unsigned mark, int blocks)
 {
-    if (arena->sliced && mark <= SMALL_CLASSES) {
+    if (!arena->in_buffer && mark <= SMALL_CLASSES) {
         arena->granules->slab_class[mark].chunk_bytes += blocks * (ptrdiff_t)sizeclass_bytes[mark];
     }
 }

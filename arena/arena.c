@@ -87,7 +87,6 @@ static void configure(arena_t *arena, const arena_options_t *options)
     arena->source = options->source;
     arena->fit = options->fit;
     arena->in_buffer = options->source == ARENA_SOURCE_BUFFER;
-    arena->sliced = !arena->in_buffer;
     unsigned watch = ((options->flags & ARENA_SCRIBBLE) != 0 ? WATCH_SCRIBBLE : 0) |
                      ((options->flags & ARENA_LEAKS) != 0 ? WATCH_LEAKS : 0);
     arena->cacheable =
@@ -127,7 +126,7 @@ static void clear_heap(arena_t *arena)
     arena->rover = NULL;
     arena->chunk_edge = 0;
     arena->deferred = NULL;
-    if (arena->sliced) {
+    if (!arena->in_buffer) {
         memset(arena->granules, 0, sizeof *arena->granules);
     }
 }

@@ -8,7 +8,7 @@
 
 static bool is_in_map(const arena_t *arena, const chunk_t *chunk)
 {
-    return arena->sliced && pagemap_entry(chunk) == (arena->tag | KIND_CHUNKS);
+    return !arena->in_buffer && pagemap_entry(chunk) == (arena->tag | KIND_CHUNKS);
 }
 
 static void insert_free(arena_t *arena, chunk_t *chunk, size_t size, uint64_t flags)
@@ -420,7 +420,7 @@ static granule_t take_between(arena_t *arena, size_t size, uint32_t least, uint3
 bool carve_grow_locked(arena_t *arena, size_t size)
 {
     size_t bytes = size + CHUNK_HEADER + RUN_FRONT;
-    if (!arena->sliced || bytes < size || (bytes - 1) >> GRANULE_LOG2 >= UINT32_MAX) {
+    if (arena->in_buffer || bytes < size || (bytes - 1) >> GRANULE_LOG2 >= UINT32_MAX) {
         return false;
     }
     uint32_t least = (uint32_t)((bytes + GRANULE - 1) >> GRANULE_LOG2);

@@ -158,7 +158,7 @@ static size_t dirty_target(const arena_t *arena)
 static size_t dirty_room(arena_t *arena)
 {
     lock_acquire(&arena->lock);
-    bool may = arena->sliced && arena->trim_threshold_bytes == 0 && !arena->purge_failed;
+    bool may = !arena->in_buffer && arena->trim_threshold_bytes == 0 && !arena->purge_failed;
     size_t allowed = may ? dirty_allowed(arena) : 0;
     size_t room = allowed - min_size(allowed, arena->totals.dirty_bytes);
     lock_release(&arena->lock);
@@ -168,8 +168,8 @@ static size_t dirty_room(arena_t *arena)
 /* Whether much new memory was taken since the last look at what lies idle. */
 static bool took_much(const arena_t *arena)
 {
-    return arena->sliced && (arena->granules->clean_taken_bytes >= CLEAN_TAKEN_BYTES ||
-                             arena->granules->large_taken_bytes >= GRANULE);
+    return !arena->in_buffer && (arena->granules->clean_taken_bytes >= CLEAN_TAKEN_BYTES ||
+                                 arena->granules->large_taken_bytes >= GRANULE);
 }
 
 /*
@@ -316,7 +316,7 @@ void alloc_settle(arena_t *arena)
 
 void alloc_settle_large(arena_t *arena)
 {
-    if (!arena->sliced) {
+    if (arena->in_buffer) {
         return;
     }
     lock_acquire(&arena->lock);
@@ -408,7 +408,7 @@ void alloc_tick(arena_t *arena)
     bool parked = due && parked_bytes(arena) != 0;
     bool purge = due && arena->totals.dirty_bytes != 0 && !arena->purge_failed;
     size_t target = SIZE_MAX;
-    if (due && arena->sliced) {
+    if (due && !arena->in_buffer) {
         granules_t *granules = arena->granules;
         granules->retaken_bytes /= 2;
         size_t in_use = run_in_use_locked(arena);

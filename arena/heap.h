@@ -118,13 +118,12 @@ struct arena {
     arena_source_t source;
     arena_fit_t fit;
     bool cacheable; /* by its options; see cached */
-    bool sliced;    /* has granules, hence runs and slabs */
-    bool in_buffer;
-    bool spills; /* sbrk: regions from mmap when the break cannot move */
-    bool paged;  /* sbrk, no caches, no slabs: the break moves by pages, its regions are not in the map */
+    bool in_buffer; /* no granules, hence neither runs nor slabs */
+    bool spills;    /* sbrk: regions from mmap when the break cannot move */
+    bool paged;     /* sbrk, no caches, no slabs: the break moves by pages, its regions are not in the map */
     arena_hooks_t hooks;
     size_t limit_bytes, first_region_bytes, growth_bytes, trim_threshold_bytes;
-    granules_t *granules; /* NULL unless sliced */
+    granules_t *granules; /* NULL: in_buffer */
     char *buffer_start;   /* in_buffer: behind the descriptors */
     char *buffer_chunks;  /* in_buffer: where chunks begin */
     char name[ARENA_NAME_BYTES];

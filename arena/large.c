@@ -75,9 +75,7 @@ static void withdraw(arena_t *arena, large_t *large)
 /* New memory: what lies idle beside it makes room (alloc_unlock). */
 static void note_taken(arena_t *arena, size_t bytes)
 {
-    if (arena->sliced) {
-        arena->granules->large_taken_bytes += bytes;
-    }
+    arena->granules->large_taken_bytes += bytes;
 }
 
 /* It came back. */
@@ -137,7 +135,7 @@ static void *alloc_reserved(arena_t *arena, size_t bytes, size_t alignment, bool
 void *large_alloc(arena_t *arena, size_t request, size_t alignment, bool *zero)
 {
     size_t bytes = large_good_size(arena, request);
-    if (request > PTRDIFF_MAX - GRANULE || arena->source == ARENA_SOURCE_BUFFER) {
+    if (request > PTRDIFF_MAX - GRANULE || arena->in_buffer) {
         return NULL;
     }
     alignment = max_size(alignment, GRANULE);

@@ -212,7 +212,7 @@ static size_t next_region_bytes(arena_t *arena)
 
 bool region_grow_unlocked(arena_t *arena, size_t need)
 {
-    if (arena->source == ARENA_SOURCE_BUFFER || need > PTRDIFF_MAX - 2 * GRANULE) {
+    if (arena->in_buffer || need > PTRDIFF_MAX - 2 * GRANULE) {
         return false;
     }
     need = align_up(need + (arena->source == ARENA_SOURCE_HOOKS ? 16 : 0), /* may come unaligned */

@@ -206,7 +206,7 @@ size_t region_purge(arena_t *arena, size_t dirty_target)
     bool failed = false;
     lock_acquire(&arena->grow);
     lock_acquire(&arena->lock);
-    while (arena->sliced && !failed && arena->totals.dirty_bytes > dirty_target) {
+    while (!arena->in_buffer && !failed && arena->totals.dirty_bytes > dirty_target) {
         granule_t run = run_find_long_locked(&arena->granules->dirty_runs);
         if (run == 0) {
             break;
@@ -265,7 +265,7 @@ size_t region_trim(arena_t *arena, size_t keep_bytes)
     lock_acquire(&arena->grow); /* regions come and go under it only, so `next` stays valid */
     lock_acquire(&arena->lock);
     region_t *next = NULL;
-    for (region_t *region = arena->regions; arena->sliced && region != NULL; region = next) {
+    for (region_t *region = arena->regions; region != NULL; region = next) {
         next = region->next;
         given += trim_region(arena, region, keep_bytes);
     }

@@ -205,7 +205,7 @@ misuse_t slab_put_locked(arena_t *arena, void *block)
 
 void slab_release_empty_locked(arena_t *arena)
 {
-    for (unsigned class = 1; arena->sliced && class <= SLAB_CLASSES; class ++) {
+    for (unsigned class = 1; !arena->in_buffer && class <= SLAB_CLASSES; class ++) {
         slab_t *slab = arena->granules->slab_class[class].partial[0];
         while (slab != NULL) {
             slab_t *next = slab->next;
@@ -252,7 +252,7 @@ static size_t purge_slab(arena_t *arena, slab_t *slab)
 size_t slab_purge_locked(arena_t *arena)
 {
     size_t purged = 0;
-    for (unsigned class = 1; arena->sliced && class <= SLAB_CLASSES; class ++) {
+    for (unsigned class = 1; !arena->in_buffer && class <= SLAB_CLASSES; class ++) {
         for (unsigned list = 0; list < FULLNESS_LISTS; list++) {
             slab_t *slab = arena->granules->slab_class[class].partial[list];
             for (; slab != NULL; slab = slab->next) {

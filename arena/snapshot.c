@@ -171,7 +171,7 @@ static void add_members(const arena_t *arena, snapshot_t *snapshot)
         add_member(snapshot, (member_t){LIST_REGIONS, region->source, region->start, region->bytes});
     }
     add_chunk_bins(arena, snapshot);
-    if (arena->sliced) {
+    if (!arena->in_buffer) {
         add_run_bins(snapshot, &arena->granules->dirty_runs, LIST_DIRTY_RUNS);
         add_run_bins(snapshot, &arena->granules->clean_runs, LIST_CLEAN_RUNS);
         add_slab_lists(arena->granules, snapshot);

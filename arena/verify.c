@@ -385,7 +385,7 @@ static void verify_locked(arena_t *arena, verifier_t *verifier)
                        verify_chunk, verify_large,    verify_busy, verify_broken};
     survey_locked(arena, &survey);
     check_chunk_bins(verifier);
-    if (arena->sliced) {
+    if (!arena->in_buffer) {
         check_slab_lists(verifier);
         check_run_bins(verifier, &arena->granules->dirty_runs);
         check_run_bins(verifier, &arena->granules->clean_runs);

@@ -21,7 +21,7 @@ unsigned want_class(const arena_t *arena, size_t request)
 size_t want_chunk_size(const arena_t *arena, size_t usable)
 {
     size_t size = chunk_size_for(usable, arena->quantum);
-    bool lines = size > SLAB_MAX && arena->sliced && cachehook_allowed(arena);
+    bool lines = size > SLAB_MAX && cachehook_allowed(arena);
     return lines ? align_up(size, CHUNK_LINE) : size;
 }
 
@@ -42,7 +42,7 @@ unsigned want_aligned_class(const arena_t *arena, size_t request, size_t alignme
         return request <= ALIGNED_HELD_MAX ? sizeclass_of(request) : 0;
     }
     unsigned class = sizeclass_of_aligned(request, alignment);
-    bool slabs = arena->sliced && (arena->flags & ARENA_NO_SLABS) == 0;
+    bool slabs = (arena->flags & ARENA_NO_SLABS) == 0;
     return class <= SMALL_CLASSES || slabs ? class : 0;
 }
 
