@@ -3,7 +3,7 @@
  * chunk. The only file that knows their bits.
  *
  *   chunk -> +-------+-------+---------------------+-------+
- *            | class | seal  | size                | flags |  8 bytes, one atomic word
+ *            | seal  | class | size                | flags |  8 bytes, one atomic word
  *   block -> +-------+-------+---------------------+-------+  at a multiple of 16 (of the quantum)
  *            | payload, or while free: next, previous, ... |
  *            | size again (footer), only while free        |
@@ -17,7 +17,7 @@
  *
  * Who writes: class, seal and size are constant while the block is in use, so its owner may read them
  * without a lock. PREV_INUSE is flipped by the neighbour, under the arena's mutex as every write is, but
- * for an OPEN piece (cache.h), whose owner alone writes its header. Hence relaxed atomics suffice.
+ * for an OPEN piece (piece.h), whose owner alone writes its header. Hence relaxed atomics suffice.
  */
 #ifndef ARENA_CHUNK_H
 #define ARENA_CHUNK_H
@@ -49,7 +49,7 @@ enum {
     CHUNK_PADS = 12, /* 7 units are left over by rounding to lines, and 3 that are not split off */
     CHUNK_FREE = 0xc0,
     CHUNK_END = 0xc1,
-    CHUNK_PIECE = 0xc2,    /* in use and OPEN: see there */
+    CHUNK_PIECE = 0xc2,    /* in use: a piece, OPEN while a cache carves from it, or a tiny slab */
     CHUNK_DEFERRED = 0xc3, /* freed beside an open piece, to be merged later */
     CHUNK_LAST = CHUNK_DEFERRED
 };

@@ -1,7 +1,7 @@
 /*
  * config.h: every constant that shapes the library, with its unit, and every #if on the platform.
  *
- * Nothing else may test a macro of the compiler or the system (save check.h, lock.h and os.c):
+ * Nothing else may test a macro of the compiler or the system (save lock.h and os.c):
  * other code says `if (CONSTANT)`, so that both arms are compiled everywhere.
  */
 #ifndef ARENA_CONFIG_H

@@ -35,7 +35,7 @@ bool alloc_header_is_readable(const void *block)
            pagemap_entry(before(block, CHUNK_HEADER)) == pagemap_entry(block);
 }
 
-/* A chunk's block in a region of the map, or in a buffer. */
+/* A chunk's block; `entry` is 0 if it lies in a region outside the map. */
 static misuse_t validate_chunk_locked(const arena_t *arena, const void *block, uint32_t entry)
 {
     if (entry == 0) {

@@ -3,9 +3,9 @@
  * rank that debug builds check.
  *
  * Lock order, outermost first: a thread that holds a lock of one rank may only take locks of later
- * ranks, and several of one rank only where the enum says in which order. The thread that forks holds
- * every lock (fork.c) and passes through all of them meanwhile, because another library's fork handler
- * may allocate.
+ * ranks; several of one rank only under the registry lock, or, of logs, in the order that the enum says.
+ * The thread that forks holds every lock (fork.c) and passes through all of them meanwhile, because
+ * another library's fork handler may allocate.
  */
 #ifndef ARENA_LOCK_H
 #define ARENA_LOCK_H
@@ -19,31 +19,29 @@
 typedef enum {
     RANK_FORK,
     RANK_REGISTRY, /* arenas, threads, which cache is whose */
-    RANK_CACHE,    /* in the order of the arena's list of caches, under the registry lock */
+    RANK_CACHE,    /* one cache, off the fast path */
     RANK_GROW,     /* system calls of one arena */
-    RANK_ARENA,    /* by index, under the registry lock */
+    RANK_ARENA,    /* what one arena holds */
     RANK_DEPOT,
-    RANK_LOG,   /* the list of logs, then a buffer, then its file */
-    RANK_RANGE, /* one range arena; the only one that the kernel is called under */
-    RANK_OS,    /* metadata, page-map leaves, stock */
+    RANK_LOG,   /* the list of logs, then a buffer, then its file, which is written under it */
+    RANK_RANGE, /* one range arena; the kernel is called under it, too */
+    RANK_OS,    /* metadata, stock */
     RANK_COUNT
 } lock_rank_t;
 
 typedef struct {
     /* immutable after creation */
     lock_rank_t rank;
-    bool off;           /* ARENA_SINGLE_THREAD: calls never overlap */
-    bool held_for_fork; /* guarded by itself */
+    bool off; /* ARENA_SINGLE_THREAD: calls never overlap */
+    /* guarded by itself */
+    bool held_for_fork;
 #if CHECK_LEVEL >= 1
     bool held;
+    pthread_t owner;
 #endif
-    /* guarded by itself */
     uint64_t waits;     /* times a thread found it taken */
     uint64_t waited_ns; /* in all, of each at most WAIT_MOST_NS */
     pthread_mutex_t mutex;
-#if CHECK_LEVEL >= 1
-    pthread_t owner;
-#endif
 } lock_t;
 
 #define LOCK_STATIC(lock_rank)                                  \

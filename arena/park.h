@@ -17,8 +17,8 @@ HIDDEN void park_note_freed(arena_t *arena);
  * on what is gone. */
 HIDDEN bool park_is_wanted(const arena_t *arena);
 
-/* Caller holds grow. Keeps [start, start + bytes) of a mapping (large_t), which is out of the arena's books but for mapped_bytes; false: the
- * caller unmaps it. */
+/* Caller holds grow. Keeps [start, start + bytes) of a mapping (large_t), which is out of the arena's books but for
+ * mapped_bytes; false: the caller unmaps it. */
 HIDDEN bool park_put(arena_t *arena, char *start, size_t bytes, uint32_t mapping);
 
 /* Caller holds both locks. The first `bytes` of what is parked, in the books as nothing yet; NULL: not so much, or not

@@ -110,7 +110,7 @@ struct arena_range {
     arena_fit_t fit;
     bool waits;  /* freed blocks wait before they are merged: LIFO or FIFO */
     bool inside; /* metadata in the break */
-    char name[64];
+    char name[ARENA_NAME_BYTES];
     range_run_t self; /* as a block of the range, if it lies in the break */
 
     /* guarded by the registry lock */

@@ -12,8 +12,8 @@ extern HIDDEN lock_t registry_lock; /* rank registry */
 
 enum { BUFFER_INDEX = (1 << ARENA_INDEX_BITS) - 1 }; /* of every arena that is in no page map */
 
-/* Caller holds the lock for these four. A shell with index, tag, granules and empty bins, all else as its last owner left it; NULL: no memory
- * or no index. */
+/* Caller holds the lock for these four. A shell with index, tag, granules and empty bins, all else as its last owner
+ * left it; NULL: no memory or no index. */
 HIDDEN arena_t *registry_take_shell_locked(void);
 HIDDEN void registry_put_shell_locked(arena_t *arena);
 

@@ -39,7 +39,7 @@ static bool move_break_behind(arena_t *arena, chunk_t *chunk, const want_t *want
     return moved;
 }
 
-/* The block's usable size is known to the caller and differs from what `request` would get. */
+/* The chunk becomes what is wanted, where it lies: what is behind it joins, or its end goes. */
 static bool resize_by(arena_t *arena, chunk_t *chunk, const want_t *want)
 {
     lock_acquire(&arena->lock);

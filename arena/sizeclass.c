@@ -1,4 +1,4 @@
-/* sizeclass.c: the tables of sizeclass.h. test_sizeclass.c derives both anew from the rule and compares. */
+/* sizeclass.c: the tables of sizeclass.h. test_sizeclass.c derives them anew from the rule and compares. */
 #include "sizeclass.h"
 
 const uint32_t sizeclass_bytes[CLASSES + 1] = {

@@ -16,9 +16,9 @@
 enum {
     WATCH_LOG = 1,
     WATCH_SCRIBBLE = 2,
-    WATCH_LEAKS = 4,      /* at destroy */
-    WATCH_EACH_CALL = 3,  /* those that every allocation and free must see */
-    FRESH_BYTE = 0xaa,    /* new blocks */
+    WATCH_LEAKS = 4,                              /* at destroy */
+    WATCH_EACH_CALL = WATCH_LOG | WATCH_SCRIBBLE, /* those that every allocation and free must see */
+    FRESH_BYTE = 0xaa,                            /* new blocks */
     RELEASED_BYTE = 0x55, /* freed ones: the other bits, so that one is never taken for the other */
 };
 

@@ -1,6 +1,6 @@
 /*
- * report.c: ARENA_STATS, ARENA_PRINT, ARENA_LEAKS and ARENA_CHECK, when the program exits. Formats into a buffer on the stack: the
- * program may have closed stdio, or be out of memory.
+ * report.c: ARENA_STATS, ARENA_PRINT, ARENA_LEAKS and ARENA_CHECK, when the program exits. Formats into a buffer on the
+ * stack: the program may have closed stdio, or be out of memory.
  */
 #include "report.h"
 

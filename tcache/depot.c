@@ -85,7 +85,6 @@ bool depot_decay_is_due(depot_t *depot, uint64_t now_ms)
     return due;
 }
 
-/* The call that finds none begins the next count. */
 magazine_t *depot_take_spare(depot_t *depot, unsigned class)
 {
     lock_acquire(&depot->lock);

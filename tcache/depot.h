@@ -40,8 +40,10 @@ HIDDEN bool depot_put(depot_t *depot, unsigned class, magazine_t *magazine);
 /* A full magazine, or NULL. */
 HIDDEN magazine_t *depot_take(depot_t *depot, unsigned class);
 
-/* A magazine that was not needed for PURGE_DELAY_MS, or NULL; begins a new count when `begin`. */
+/* Whether PURGE_DELAY_MS have passed since it last was. */
 HIDDEN bool depot_decay_is_due(depot_t *depot, uint64_t now_ms);
+
+/* A magazine that was not needed since the last decay, or NULL, and then the next count begins. */
 HIDDEN magazine_t *depot_take_spare(depot_t *depot, unsigned class);
 
 /* Visits the blocks of a chain of full magazines. */
