@@ -20,7 +20,7 @@ HIDDEN void alloc_free(arena_t *arena, void *block);
 HIDDEN size_t alloc_usable(arena_t *arena, const void *block);
 
 /* The same under the mutex; *wrong says what is wrong. */
-HIDDEN size_t alloc_usable_locked(arena_t *arena, const void *block, misuse_t *wrong);
+HIDDEN size_t alloc_usable_locked(const arena_t *arena, const void *block, misuse_t *wrong);
 
 /* Reports a misuse that was found under the mutex, with no lock held. What the header alone said is refined first. */
 HIDDEN _Noreturn void alloc_report(arena_t *arena, const void *block, misuse_t wrong);

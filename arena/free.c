@@ -331,7 +331,7 @@ void alloc_settle_large(arena_t *arena)
     }
 }
 
-size_t alloc_usable_locked(arena_t *arena, const void *block, misuse_t *wrong)
+size_t alloc_usable_locked(const arena_t *arena, const void *block, misuse_t *wrong)
 {
     uint32_t entry = entry_locked(arena, block);
     uint32_t kind = entry ^ arena->tag;

@@ -206,7 +206,7 @@ misuse_t tiny_put_locked(arena_t *arena, void *block)
     return MISUSE_NONE;
 }
 
-size_t tiny_usable_locked(arena_t *arena, const void *block, misuse_t *wrong)
+size_t tiny_usable_locked(const arena_t *arena, const void *block, misuse_t *wrong)
 {
     const tiny_slab_t *slab = slab_of(arena, block);
     size_t index;

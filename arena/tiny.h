@@ -29,7 +29,7 @@ HIDDEN bool tiny_holds(const arena_t *arena, const void *block);
 HIDDEN void *tiny_take_locked(arena_t *arena, unsigned class, size_t alignment);
 
 HIDDEN misuse_t tiny_put_locked(arena_t *arena, void *block);
-HIDDEN size_t tiny_usable_locked(arena_t *arena, const void *block, misuse_t *wrong);
+HIDDEN size_t tiny_usable_locked(const arena_t *arena, const void *block, misuse_t *wrong);
 
 /* Calls visit for each block of the slab at `slab`; for walk and verify. */
 HIDDEN void tiny_each(const void *slab, void (*visit)(void *context, void *block, size_t usable, bool free),

@@ -292,7 +292,7 @@ static void check_cached(void *context, void *block)
 {
     verifier_t *verifier = context;
     misuse_t wrong = MISUSE_NONE;
-    alloc_usable_locked((arena_t *)(uintptr_t)verifier->arena, block, &wrong);
+    alloc_usable_locked(verifier->arena, block, &wrong);
     expect(verifier, wrong == MISUSE_NONE, INVARIANT_CACHED, block);
     expect(verifier, names_find_locked(verifier->arena, block) == NULL, INVARIANT_NAMES, block);
 }
@@ -310,7 +310,7 @@ static bool is_large(const arena_t *arena, const void *block)
 static void check_name(verifier_t *verifier, const void *block, const name_t *name)
 {
     misuse_t wrong = MISUSE_NONE;
-    alloc_usable_locked((arena_t *)(uintptr_t)verifier->arena, block, &wrong);
+    alloc_usable_locked(verifier->arena, block, &wrong);
     bool lives = wrong == MISUSE_NONE || is_large(verifier->arena, block);
     expect(verifier, lives && name->references != 0, INVARIANT_NAMES, block);
 }
