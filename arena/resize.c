@@ -67,10 +67,10 @@ static void *resize_chunk(arena_t *arena, void *block, size_t request)
     return done ? block : NULL;
 }
 
-/* More is free between chunks than in use: room for growth that did not come. */
+/* Much is free between chunks: room for growth that did not come. */
 static bool is_spread_locked(const arena_t *arena)
 {
-    return arena->totals.free_chunk_bytes > arena->totals.chunk_usable + RETAIN_BYTES;
+    return arena->totals.free_chunk_bytes > arena->totals.chunk_usable / 8 + RETAIN_BYTES;
 }
 
 void *resize_roomy(arena_t *arena, size_t request)

@@ -110,13 +110,31 @@ static void without_a_magazine_it_grows_where_it_is(void **state)
     arena_free(arena, block);
 }
 
+/* Each is moved to where it could grow further, and leaves a hole. */
+static void what_grows_once_finds_holes_of_its_size(void **state)
+{
+    enum { OBJECTS = 10000, BYTES = 2000 };
+    static void *objects[OBJECTS];
+
+    (void)state;
+    for (size_t i = 0; i < OBJECTS; i++) {
+        void *beside = arena_realloc(arena, take(BYTES), 2 * BYTES);
+        objects[i] = arena_realloc(arena, take(BYTES), 2 * BYTES);
+        must(beside != NULL && objects[i] != NULL);
+        arena_free(arena, beside);
+    }
+    arena_stats_t stats = stats_of(arena);
+    assert_true(stats.peak_mapped_bytes < stats.live_bytes / 4 * 5 + 2 * RETAIN_BYTES);
+    arena_free_batch(arena, objects, OBJECTS);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_arena, close_arena)
     const struct CMUnitTest tests[] = {
         TEST(doubling_takes_the_cached_block),         TEST(what_was_left_is_cached_in_turn),
         TEST(growing_by_less_leaves_the_cache_alone),  TEST(large_growth_leaves_the_cache_alone),
-        TEST(without_a_magazine_it_grows_where_it_is),
+        TEST(without_a_magazine_it_grows_where_it_is), TEST(what_grows_once_finds_holes_of_its_size),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
