@@ -77,13 +77,14 @@ void cache_end_slow(cache_t *cache, bool settle)
 {
     arena_t *arena = cache->arena;
     misuse_t wrong = cache->wrong;
+    const void *culprit = cache->culprit;
     bool tick = cache->tick_due;
     settle |= cache->settle_due;
     cache->wrong = MISUSE_NONE;
     cache->tick_due = cache->settle_due = false;
     lock_release(&cache->lock);
     if (UNLIKELY(wrong != MISUSE_NONE)) {
-        misuse(wrong, arena, cache->culprit);
+        misuse(wrong, arena, culprit);
     }
     if (tick) {
         alloc_tick(arena);
