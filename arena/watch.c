@@ -40,20 +40,23 @@ static misuse_t change_locked(arena_t *arena, unsigned bits, bool on, void **cul
     return take ? take_caches_locked(arena, culprit) : MISUSE_NONE;
 }
 
-static void change(arena_t *arena, unsigned bits, bool on)
+/* The same, and lets the registry lock go. errno is kept. */
+static void change_and_release(arena_t *arena, unsigned bits, bool on)
 {
+    int error = errno;
     void *culprit = NULL;
-    lock_acquire(&registry_lock);
     misuse_t wrong = change_locked(arena, bits, on, &culprit);
     lock_release(&registry_lock);
     if (UNLIKELY(wrong != MISUSE_NONE)) {
         misuse(wrong, arena, culprit);
     }
+    errno = error;
 }
 
 void watch_switch(arena_t *arena, unsigned bits, bool on)
 {
-    change(arena, bits & (WATCH_SCRIBBLE | WATCH_LEAKS), on);
+    lock_acquire(&registry_lock);
+    change_and_release(arena, bits & (WATCH_SCRIBBLE | WATCH_LEAKS), on);
 }
 
 bool arena_log_open(arena_t *arena, const char *path)
@@ -67,16 +70,15 @@ bool arena_log_open(arena_t *arena, const char *path)
         return false;
     }
     lock_acquire(&registry_lock);
-    bool done = log_open(arena, fd);
-    lock_release(&registry_lock);
-    if (!done) {
-        int error = errno;
-        close(fd);
-        errno = error;
-        return false;
+    if (log_open(arena, fd)) {
+        change_and_release(arena, WATCH_LOG, true);
+        return true;
     }
-    change(arena, WATCH_LOG, true);
-    return true;
+    lock_release(&registry_lock);
+    int error = errno;
+    close(fd);
+    errno = error;
+    return false;
 }
 
 bool arena_log_close(arena_t *arena)
@@ -87,10 +89,7 @@ bool arena_log_close(arena_t *arena)
     }
     lock_acquire(&registry_lock);
     bool done = log_close(arena);
-    lock_release(&registry_lock);
-    int error = errno;
-    change(arena, WATCH_LOG, false);
-    errno = error;
+    change_and_release(arena, WATCH_LOG, false);
     return done;
 }
 

@@ -134,11 +134,39 @@ static void logs_and_scribbling_come_and_go_beside_threads(void **state)
     arena_destroy(arena);
 }
 
+static void *close_it(void *unused)
+{
+    while (!arena_log_close(arena))
+        must(errno == EINVAL); /* it is not open yet */
+    return unused;
+}
+
+/* An arena without a log has caches, whoever closed it and when. */
+static void closing_beside_opening_lets_caches_come_back(void **state)
+{
+    double until = now_seconds() + test_seconds(0.5);
+
+    (void)state;
+    must((arena = arena_create(NULL)) != NULL);
+    fresh_log();
+    while (now_seconds() < until) {
+        pthread_t thread;
+        start_thread(&thread, close_it, NULL);
+        must(arena_log_open(arena, log_path));
+        must(pthread_join(thread, NULL) == 0);
+        must((watch_of(arena) & WATCH_LOG) == 0);
+    }
+    arena_free(arena, arena_alloc(arena, 64));
+    assert_int_equal(stats_of(arena).cached_blocks, 1);
+    arena_destroy(arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lines_of_many_threads_are_whole_and_complete),
         cmocka_unit_test(logs_and_scribbling_come_and_go_beside_threads),
+        cmocka_unit_test(closing_beside_opening_lets_caches_come_back),
     };
 
     alarm(150);
