@@ -292,6 +292,7 @@ void *alloc_public(arena_t *arena, size_t size)
     if (UNLIKELY(watch_each_call(arena))) {
         watch_new(arena, block, size, LOG_ALLOC);
     }
+    check_paranoid(arena_check(arena) == 0);
     return block;
 }
 
@@ -307,6 +308,7 @@ void alloc_public_free(arena_t *arena, void *block)
             watch_free(arena, block);
         }
         alloc_free(arena, block);
+        check_paranoid(arena_check(arena) == 0);
     }
 }
 

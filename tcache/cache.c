@@ -91,6 +91,7 @@ void cache_end_slow(cache_t *cache, bool settle)
     } else if (settle) {
         alloc_settle(arena);
     }
+    check_paranoid(arena_check(arena) == 0);
 }
 
 misuse_t cache_drain(cache_t *cache, unsigned least, void **culprit)
