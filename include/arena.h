@@ -11,7 +11,7 @@
  *    and arena_reset ask that no other thread *uses* that arena meanwhile;
  *  - after fork, parent and child may both go on using every arena;
  *  - nothing is async-signal-safe, and nothing may be called from arena_hooks_t functions on the
- *    arena that called them;
+ *    arena that called them; nor may arena_trim(NULL) and arena_thread_flush, which mean that one, too;
  *  - misuse (double free, foreign or interior pointer, wrong arena, broken heap) ends in one line
  *    on stderr and abort(), see arena_set_error_handler.
  */
