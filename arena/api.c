@@ -49,12 +49,12 @@ static bool grows_through_cache(const arena_t *arena, size_t usable, size_t size
 
 /*
  * memcpy. What is long the C library may copy by `rep movsb`, which on AMD's Zen 3 takes 30 times as long where the
- * destination is 8 to 31 bytes above the source, modulo 4 KiB (see glibc's bug 30994). Pieces that are too short for
+ * destination is 1 to 31 bytes above the source, modulo 4 KiB (see glibc's bug 30994). Pieces that are too short for
  * that take 6 times as long.
  */
 static void copy(char *to, const char *from, size_t bytes)
 {
-    size_t piece = ((uintptr_t)to - (uintptr_t)from) % 4096 - 1 < 63 ? KIB : bytes;
+    size_t piece = ((uintptr_t)to - (uintptr_t)from) % 4096 - 1 < 31 ? KIB : bytes;
     while (bytes > piece) {
         memcpy(to, from, piece);
         to += piece;

@@ -41,8 +41,7 @@ enum {
     CHUNK_FLAGS = 7,
     CHUNK_HEADER = 8,
     CHUNK_LINE = 64,
-    RUN_FRONT =
-        CHUNK_LINE - CHUNK_HEADER, /* unused, in front of a run of granules: its first block begins a line */
+    RUN_FRONT = CHUNK_LINE - CHUNK_HEADER, /* unused bytes at the start of a run of granules */
     CHUNK_MIN = 32,
 
     CHUNK_PLAIN = 0xa0,
@@ -93,8 +92,8 @@ INLINE unsigned chunk_class(const chunk_t *chunk)
 }
 
 /*
- * Whether the header's size is one that a block of the class may have: its own, what makes it whole cache lines, and what was
- * too little to split off.
+ * Whether the header's size is one that a block of the class may have: its own, what makes it whole cache lines, and
+ * what was too little to split off.
  * With the seal, bytes that were written over a header have no chance to pass for one. (32 bits of it are enough.)
  */
 INLINE bool chunk_size_fits_class(uint64_t header, unsigned class)

@@ -92,7 +92,7 @@ enum {
     TABLE_SLOTS = ARENA_TABLE_SLOTS, /* thread-local: caches found without a lock */
     CACHES_FEW = 64,                 /* arenas that a thread's record has room for; beyond, it maps more */
     EARN_FREES =
-        64, /* uses of a class above SMALL_MAX before it gets a magazine; above SLAB_MAX as many frees, too */
+        64, /* uses of a class above SMALL_MAX, above SLAB_MAX frees too, before it gets a magazine */
     TICK_ALLOCATIONS = 4096, /* cached allocations between two looks at the clock */
     PURGE_DELAY_MS = 250,
     REVOKE_POLL_MS = 20,  /* how long a revoker waits for a thread inside a fast path */
