@@ -36,90 +36,6 @@ void *arena_calloc(arena_t *arena, size_t count, size_t size)
     return watched ? watch_new(arena, block, bytes, LOG_CALLOC) : block;
 }
 
-/*
- * Whether the block, made `size` bytes, had better move through the calling thread's cache than grow where it is:
- * that takes no lock. A buffer that is doubled soon becomes one that moves anyway; one that grows by less is copied
- * too often.
- */
-static bool grows_through_cache(const arena_t *arena, size_t usable, size_t size)
-{
-    return size > SMALL_MAX && size <= REALLOC_CACHED_MAX && size / 2 >= usable &&
-           cachehook_has_magazine(arena, sizeclass_of(size));
-}
-
-/*
- * memcpy. What is long the C library may copy by `rep movsb`, which on AMD's Zen 3 takes 30 times as long where the
- * destination is 1 to 31 bytes above the source, modulo 4 KiB (see glibc's bug 30994). Pieces that are too short for
- * that take 6 times as long.
- */
-static void copy(char *to, const char *from, size_t bytes)
-{
-    size_t piece = ((uintptr_t)to - (uintptr_t)from) % 4096 - 1 < 31 ? KIB : bytes;
-    while (bytes > piece) {
-        memcpy(to, from, piece);
-        to += piece;
-        from += piece;
-        bytes -= piece;
-    }
-    memcpy(to, from, bytes);
-}
-
-static void *move_block(arena_t *arena, void *block, size_t usable, size_t size, bool through_cache,
-                        uint64_t *when)
-{
-    bool watched = UNLIKELY(watch_each_call(arena));
-    bool roomy = size > max_size(usable, SMALL_MAX) && !through_cache;
-    void *moved = roomy ? resize_roomy(arena, size) : NULL; /* none if watched: no caches then */
-    if (moved == NULL) {
-        moved = watched ? alloc_unwatched(arena, size) : arena_alloc(arena, size);
-    }
-    if (moved == NULL) {
-        return NULL;
-    }
-    copy(moved, block, min_size(usable, size));
-    if (names_of(arena) != NULL) {
-        lock_acquire(&arena->lock);
-        names_move_locked(arena, block, moved);
-        lock_release(&arena->lock);
-    }
-    if (watched) {
-        *when = log_now(); /* both are the caller's just now */
-        watch_leave(arena, block, usable);
-        alloc_free(arena, block);
-    } else {
-        arena_free(arena, block);
-    }
-    return moved;
-}
-
-/* `block` has `usable` bytes. NULL: it cannot be made `size` bytes, and is as it was. */
-static void *resize(arena_t *arena, void *block, size_t usable, size_t size, uint64_t *when)
-{
-    if (size <= usable && size >= usable - usable / 4) {
-        return block;
-    }
-    bool between_slabs = (pagemap_entry(block) ^ arena->tag) <= SLAB_CLASSES && size <= SMALL_MAX;
-    if (between_slabs ? sizeclass_bytes[sizeclass_of(size)] == usable
-                      : arena_good_size(arena, size) == usable) {
-        return block;
-    }
-    int saved = errno;
-    if (UNLIKELY(watch_each_call(arena)) && size < usable) {
-        *when = log_now(); /* before another thread can get what is cut off */
-        watch_shrink(arena, block, size, usable);
-    }
-    bool through_cache = between_slabs || grows_through_cache(arena, usable, size);
-    void *resized = through_cache ? NULL : resize_in_place(arena, block, size, when);
-    if (resized == NULL) {
-        resized = move_block(arena, block, usable, size, through_cache, when);
-    }
-    if (resized == NULL && size <= usable) {
-        errno = saved; /* shrinking never fails: it stays as large as it was */
-        return block;
-    }
-    return resized;
-}
-
 void *arena_realloc(arena_t *arena, void *block, size_t size)
 {
     if (UNLIKELY(arena == NULL)) {
@@ -129,13 +45,7 @@ void *arena_realloc(arena_t *arena, void *block, size_t size)
     if (block == NULL) {
         return arena_alloc(arena, size);
     }
-    uint64_t when = 0;
-    size_t usable = alloc_usable(arena, block);
-    void *resized = resize(arena, block, usable, size, &when);
-    if (UNLIKELY(watch_each_call(arena))) {
-        watch_resized(arena, block, usable, resized, size, when);
-    }
-    return resized;
+    return resize_block(arena, block, alloc_usable(arena, block), size);
 }
 
 /* Without the arena's mutex; NULL: there is none. */

@@ -84,11 +84,9 @@ int bin_next(const chunk_bins_t *bins, unsigned index)
     return (int)(level << bins->steps_log2 | lowest_bit(steps));
 }
 
-void bin_insert_locked(arena_t *arena, chunk_t *chunk)
+static void insert(arena_t *arena, chunk_t *chunk, size_t size, unsigned index)
 {
     chunk_bins_t *bins = &arena->bins;
-    size_t size = chunk_size(chunk);
-    unsigned index = bin_index(bins, size);
     chunk->previous = NULL;
     chunk->next = bins->heads[index];
     if (chunk->next != NULL) {
@@ -101,23 +99,27 @@ void bin_insert_locked(arena_t *arena, chunk_t *chunk)
     arena->totals.wide_chunk_bytes += size >= GRANULE ? size : 0;
 }
 
-void bin_remove_locked(arena_t *arena, chunk_t *chunk)
+/* Whoever wrote over a free chunk is found out here. `index` matters for the head of a bin only. */
+static void check_links(const chunk_bins_t *bins, const chunk_t *chunk, unsigned index)
+{
+    check_always((chunk->previous == NULL ? bins->heads[index] : chunk->previous->next) == chunk);
+    check_always(chunk->next == NULL || chunk->next->previous == chunk);
+}
+
+/* Not inlined: what is inserted next may lie over the links, which a compiler that sees both takes to be others. */
+static NOINLINE void take_out(arena_t *arena, chunk_t *chunk, size_t size, unsigned index)
 {
     chunk_bins_t *bins = &arena->bins;
-    size_t size = chunk_size(chunk);
+    check_links(bins, chunk, index);
     arena->totals.free_chunk_bytes -= size;
     arena->totals.wide_chunk_bytes -= size >= GRANULE ? size : 0;
     if (chunk->next != NULL) {
-        check_always(chunk->next->previous == chunk);
         chunk->next->previous = chunk->previous;
     }
     if (chunk->previous != NULL) {
-        check_always(chunk->previous->next == chunk);
         chunk->previous->next = chunk->next;
         return;
     }
-    unsigned index = bin_index(bins, size);
-    check_always(bins->heads[index] == chunk);
     bins->heads[index] = chunk->next;
     if (chunk->next == NULL) {
         unsigned level = index >> bins->steps_log2;
@@ -126,6 +128,40 @@ void bin_remove_locked(arena_t *arena, chunk_t *chunk)
             bins->level_map &= ~((uint64_t)1 << level);
         }
     }
+}
+
+void bin_insert_locked(arena_t *arena, chunk_t *chunk)
+{
+    size_t size = chunk_size(chunk);
+    insert(arena, chunk, size, bin_index(&arena->bins, size));
+}
+
+void bin_remove_locked(arena_t *arena, chunk_t *chunk)
+{
+    size_t size = chunk_size(chunk);
+    unsigned index = chunk->previous == NULL ? bin_index(&arena->bins, size) : 0; /* it heads its bin */
+    take_out(arena, chunk, size, index);
+}
+
+void bin_replace_locked(arena_t *arena, chunk_t *old, chunk_t *chunk, size_t size)
+{
+    chunk_bins_t *bins = &arena->bins;
+    size_t before = chunk_size(old);
+    unsigned from = bin_index(bins, before), to = bin_index(bins, size);
+    if (from != to) {
+        take_out(arena, old, before, from);
+        insert(arena, chunk, size, to);
+        return;
+    }
+    check_links(bins, old, from);
+    memmove(chunk_block(chunk), chunk_block(old),
+            sizeof *chunk - CHUNK_HEADER); /* the links; they may overlap */
+    *(chunk->previous == NULL ? &bins->heads[from] : &chunk->previous->next) = chunk;
+    if (chunk->next != NULL) {
+        chunk->next->previous = chunk;
+    }
+    arena->totals.free_chunk_bytes += size - before;
+    arena->totals.wide_chunk_bytes += size >= GRANULE ? size - before : 0; /* a bin's are all wide, or none */
 }
 
 static chunk_t *first_that_fits(chunk_t *chunk, size_t size, unsigned probes)

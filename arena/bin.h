@@ -21,6 +21,12 @@ HIDDEN void bin_table_clear(chunk_bins_t *bins);
 HIDDEN void bin_insert_locked(arena_t *arena, chunk_t *chunk);
 HIDDEN void bin_remove_locked(arena_t *arena, chunk_t *chunk);
 
+/*
+ * A free chunk of `size` bytes, whose header is not written yet and which may overlap `old`, comes into the bins in the
+ * place of `old`, whose header still is as it was.
+ */
+HIDDEN void bin_replace_locked(arena_t *arena, chunk_t *old, chunk_t *chunk, size_t size);
+
 /* A free chunk of at least `size` bytes by the arena's policy, still in its bin; NULL if there is none. */
 HIDDEN chunk_t *bin_find_locked(arena_t *arena, size_t size);
 

@@ -11,38 +11,56 @@ static bool is_in_map(const arena_t *arena, const chunk_t *chunk)
     return !arena->in_buffer && pagemap_entry(chunk) == (arena->tag | KIND_CHUNKS);
 }
 
-static void insert_free(arena_t *arena, chunk_t *chunk, size_t size, uint64_t flags)
+static void set_free(chunk_t *chunk, size_t size, uint64_t flags)
 {
     chunk_set_free(chunk, size, flags);
     if (size >= CHUNK_MARKED && (flags & CHUNK_ZERO) == 0) {
         *chunk_purged(chunk) = 0;
     }
+}
+
+static void insert_free(arena_t *arena, chunk_t *chunk, size_t size, uint64_t flags)
+{
+    set_free(chunk, size, flags);
     bin_insert_locked(arena, chunk);
 }
 
-/* Marks the first `size` bytes of a free chunk of `whole` bytes, out of its bin, as in use. */
-static void split(arena_t *arena, chunk_t *chunk, size_t whole, size_t size, unsigned class)
+/*
+ * Marks the first `size` of `whole` bytes as in use. `free` is the free chunk among them, in its bin, which the rest takes
+ * the place of; NULL: there is none.
+ */
+static void split(arena_t *arena, chunk_t *chunk, size_t whole, size_t size, unsigned class, chunk_t *free)
 {
     uint64_t keep = chunk_header(chunk) & CHUNK_PREV_INUSE;
-    uint64_t zero = chunk_header(chunk) & CHUNK_ZERO;
+    uint64_t zero = free == chunk ? chunk_header(chunk) & CHUNK_ZERO : 0;
     if (whole - size >= CHUNK_MIN) { /* [chunk ......] -> [in use][rest] */
+        chunk_t *rest = chunk_at(chunk, size);
         if (is_in_map(arena, chunk)) {
-            warm_note(arena->granules, chunk_at(chunk, size));
+            warm_note(arena->granules, rest);
         }
-        insert_free(arena, chunk_at(chunk, size), whole - size, CHUNK_PREV_INUSE | zero);
+        if (free != NULL) {
+            bin_replace_locked(arena, free, rest, whole - size);
+            set_free(rest, whole - size, CHUNK_PREV_INUSE | zero);
+        } else {
+            insert_free(arena, rest, whole - size, CHUNK_PREV_INUSE);
+        }
         whole = size;
     } else {
+        if (free != NULL) {
+            bin_remove_locked(arena, free);
+        }
         chunk_set_prev_inuse(chunk_at(chunk, whole), true);
     }
     unsigned pad = chunk_is_plain(class) ? (unsigned)(whole - size) / 8 : 0;
     chunk_set(chunk, class + pad, whole, keep | CHUNK_INUSE);
 }
 
-/* The same of its last `size` bytes, with the class of a magazine; returns them. */
+/* The last `size` bytes of a free chunk, in its bin, with the class of a magazine; returns them. */
 static chunk_t *split_last(arena_t *arena, chunk_t *chunk, size_t whole, size_t size, unsigned class)
 {
     chunk_t *last = chunk_at(chunk, whole - size); /* [chunk ......] -> [rest][in use] */
-    insert_free(arena, chunk, whole - size, chunk_header(chunk) & CHUNK_PREV_INUSE);
+    bin_replace_locked(arena, chunk, chunk, whole - size);
+    set_free(chunk, whole - size, chunk_header(chunk) & CHUNK_PREV_INUSE);
     chunk_set_prev_inuse(chunk_at(chunk, whole), true);
     chunk_set(last, class, size, CHUNK_INUSE);
     return last;
@@ -79,12 +97,11 @@ chunk_t *carve_take_locked(arena_t *arena, size_t size, unsigned class, bool *ze
     if (chunk == NULL) {
         return NULL;
     }
-    bin_remove_locked(arena, chunk);
     *zero = chunk_has_flag(chunk, CHUNK_ZERO);
     if (prefers_last(arena, chunk, chunk_size(chunk), size, class)) {
         chunk = split_last(arena, chunk, chunk_size(chunk), size, class);
     } else {
-        split(arena, chunk, chunk_size(chunk), size, class);
+        split(arena, chunk, chunk_size(chunk), size, class, chunk);
     }
     count_given(arena, chunk, 1);
     return chunk;
@@ -99,8 +116,7 @@ chunk_t *carve_take_roomy_locked(arena_t *arena, size_t size, size_t room, unsig
     if (chunk == NULL) {
         return NULL;
     }
-    bin_remove_locked(arena, chunk);
-    split(arena, chunk, chunk_size(chunk), size, class);
+    split(arena, chunk, chunk_size(chunk), size, class, chunk);
     count_given(arena, chunk, 1);
     return chunk;
 }
@@ -112,8 +128,8 @@ chunk_t *carve_take_aligned_locked(arena_t *arena, size_t alignment, size_t size
     if (chunk == NULL) {
         return NULL;
     }
-    bin_remove_locked(arena, chunk);
     size_t whole = chunk_size(chunk);
+    chunk_t *free = chunk;
     uintptr_t block = align_up((uintptr_t)chunk_block(chunk), alignment);
     size_t gap = block - (uintptr_t)chunk_block(chunk);
     if (gap != 0 && gap < CHUNK_MIN) {
@@ -124,10 +140,12 @@ chunk_t *carve_take_aligned_locked(arena_t *arena, size_t alignment, size_t size
         uint64_t keep = chunk_header(chunk) & CHUNK_PREV_INUSE;
         chunk_t *aligned = chunk_at(chunk, gap);
         chunk_set(aligned, CHUNK_FREE, whole - gap, CHUNK_PREV_INUSE);
-        insert_free(arena, chunk, gap, keep);
+        bin_replace_locked(arena, chunk, chunk, gap);
+        set_free(chunk, gap, keep);
         chunk = aligned;
+        free = NULL;
     }
-    split(arena, chunk, whole - gap, size, class);
+    split(arena, chunk, whole - gap, size, class, free);
     count_given(arena, chunk, 1);
     return chunk;
 }
@@ -279,14 +297,10 @@ bool carve_resize_locked(arena_t *arena, chunk_t *chunk, size_t size, unsigned c
     if (size > whole + (absorb ? chunk_size(next) : 0) || (!absorb && chunk_has_flag(next, CHUNK_OPEN))) {
         return false;
     }
-    count_given(arena, chunk, -1);
-    if (absorb) { /* [chunk][next] -> [chunk ......], then split anew */
-        bin_remove_locked(arena, next);
-        whole += chunk_size(next);
-    }
-    chunk_set(chunk, class, whole, CHUNK_INUSE | (chunk_header(chunk) & CHUNK_PREV_INUSE));
-    split(arena, chunk, whole, size, class);
-    count_given(arena, chunk, 1);
+    size_t usable = carve_usable(chunk_block(chunk), chunk_header(chunk));
+    whole += absorb ? chunk_size(next) : 0; /* [chunk][next] -> [chunk ......], then split anew */
+    split(arena, chunk, whole, size, class, absorb ? next : NULL);
+    arena->totals.chunk_usable += carve_usable(chunk_block(chunk), chunk_header(chunk)) - usable;
     return true;
 }
 

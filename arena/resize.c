@@ -5,11 +5,16 @@
 #include "cachehook.h"
 #include "carve.h"
 #include "large.h"
+#include "name.h"
 #include "os.h"
 #include "region.h"
 #include "run.h"
 #include "tiny.h"
 #include "want.h"
+#include "watch.h"
+
+#include <errno.h>
+#include <string.h>
 
 /* Whether a chunk may take granules, or pages of the break, from behind its run. From the threshold on a large block,
  * which moves for nothing, is better. */
@@ -52,12 +57,12 @@ static bool resize_by(arena_t *arena, chunk_t *chunk, const want_t *want)
     return done;
 }
 
-static void *resize_chunk(arena_t *arena, void *block, size_t request)
+static void *resize_chunk(arena_t *arena, void *block, size_t usable, size_t request)
 {
-    if (want_class(arena, request) != 0 && !cachehook_allowed(arena)) {
+    if (!cachehook_allowed(arena) && want_class(arena, request) != 0) {
         return NULL; /* a slab block is what the request gets */
     }
-    bool grows = request > carve_usable(block, chunk_header(chunk_of(block)));
+    bool grows = request > usable;
     want_t want = grows ? want_grown(arena, request) : want_of(arena, request, arena->quantum);
     chunk_t *chunk = chunk_of(block);
     bool done = resize_by(arena, chunk, &want);
@@ -73,7 +78,12 @@ static bool is_spread_locked(const arena_t *arena)
     return arena->totals.free_chunk_bytes > arena->totals.chunk_usable / 8 + RETAIN_BYTES;
 }
 
-void *resize_roomy(arena_t *arena, size_t request)
+/*
+ * A block for one that grew out of its place, and will likely grow again: with free memory behind it, and not of
+ * a size class, so that it goes home when freed and leaves that memory whole. NULL: there is no such place, or
+ * too many of them already.
+ */
+static void *take_roomy(arena_t *arena, size_t request)
 {
     if (!cachehook_allowed(arena) || request > LARGE_MIN_BYTES) {
         return NULL;
@@ -95,7 +105,9 @@ void *resize_roomy(arena_t *arena, size_t request)
     return chunk == NULL ? NULL : chunk_block(chunk);
 }
 
-void *resize_in_place(arena_t *arena, void *block, size_t request, uint64_t *when)
+/* Without a copy: where the block then is, or NULL. *when: if it is an arena with a log, the moment that counts as that
+ * of the change. */
+static void *resize_in_place(arena_t *arena, void *block, size_t usable, size_t request, uint64_t *when)
 {
     uint32_t kind = pagemap_entry(block) ^ arena->tag;
     if (kind == KIND_LARGE) {
@@ -104,5 +116,99 @@ void *resize_in_place(arena_t *arena, void *block, size_t request, uint64_t *whe
         return resized;
     }
     bool in_slab = kind <= SLAB_CLASSES || (arena->tiny != NULL && tiny_holds(arena, block));
-    return !in_slab && request <= PTRDIFF_MAX - GRANULE ? resize_chunk(arena, block, request) : NULL;
+    return !in_slab && request <= PTRDIFF_MAX - GRANULE ? resize_chunk(arena, block, usable, request) : NULL;
+}
+
+/*
+ * Whether the block, made `size` bytes, had better move through the calling thread's cache than grow where it is:
+ * that takes no lock. A buffer that is doubled soon becomes one that moves anyway; one that grows by less is copied
+ * too often.
+ */
+static bool grows_through_cache(const arena_t *arena, size_t usable, size_t size)
+{
+    return size > SMALL_MAX && size <= REALLOC_CACHED_MAX && size / 2 >= usable &&
+           cachehook_has_magazine(arena, sizeclass_of(size));
+}
+
+/*
+ * memcpy. What is long the C library may copy by `rep movsb`, which on AMD's Zen 3 takes 30 times as long where the
+ * destination is 1 to 31 bytes above the source, modulo 4 KiB (see glibc's bug 30994). Pieces that are too short for
+ * that take 6 times as long.
+ */
+static void copy(char *to, const char *from, size_t bytes)
+{
+    size_t piece = ((uintptr_t)to - (uintptr_t)from) % 4096 - 1 < 31 ? KIB : bytes;
+    while (bytes > piece) {
+        memcpy(to, from, piece);
+        to += piece;
+        from += piece;
+        bytes -= piece;
+    }
+    memcpy(to, from, bytes);
+}
+
+static void *move_block(arena_t *arena, void *block, size_t usable, size_t size, bool through_cache,
+                        uint64_t *when)
+{
+    bool watched = UNLIKELY(watch_each_call(arena));
+    bool roomy = size > max_size(usable, SMALL_MAX) && !through_cache;
+    void *moved = roomy ? take_roomy(arena, size) : NULL; /* none if watched: no caches then */
+    if (moved == NULL) {
+        moved = watched ? alloc_unwatched(arena, size) : arena_alloc(arena, size);
+    }
+    if (moved == NULL) {
+        return NULL;
+    }
+    copy(moved, block, min_size(usable, size));
+    if (names_of(arena) != NULL) {
+        lock_acquire(&arena->lock);
+        names_move_locked(arena, block, moved);
+        lock_release(&arena->lock);
+    }
+    if (watched) {
+        *when = log_now(); /* both are the caller's just now */
+        watch_leave(arena, block, usable);
+        alloc_free(arena, block);
+    } else {
+        arena_free(arena, block);
+    }
+    return moved;
+}
+
+/* `block` has `usable` bytes. NULL: it cannot be made `size` bytes, and is as it was. */
+static void *resize(arena_t *arena, void *block, size_t usable, size_t size, uint64_t *when)
+{
+    if (size <= usable && size >= usable - usable / 4) {
+        return block;
+    }
+    bool between_slabs = (pagemap_entry(block) ^ arena->tag) <= SLAB_CLASSES && size <= SMALL_MAX;
+    if (size < usable && (between_slabs ? sizeclass_bytes[sizeclass_of(size)] == usable
+                                        : arena_good_size(arena, size) == usable)) {
+        return block;
+    }
+    int saved = errno;
+    if (UNLIKELY(watch_each_call(arena)) && size < usable) {
+        *when = log_now(); /* before another thread can get what is cut off */
+        watch_shrink(arena, block, size, usable);
+    }
+    bool through_cache = between_slabs || grows_through_cache(arena, usable, size);
+    void *resized = through_cache ? NULL : resize_in_place(arena, block, usable, size, when);
+    if (resized == NULL) {
+        resized = move_block(arena, block, usable, size, through_cache, when);
+    }
+    if (resized == NULL && size <= usable) {
+        errno = saved; /* shrinking never fails: it stays as large as it was */
+        return block;
+    }
+    return resized;
+}
+
+void *resize_block(arena_t *arena, void *block, size_t usable, size_t size)
+{
+    uint64_t when = 0;
+    void *resized = resize(arena, block, usable, size, &when);
+    if (UNLIKELY(watch_each_call(arena))) {
+        watch_resized(arena, block, usable, resized, size, when);
+    }
+    return resized;
 }

@@ -7,6 +7,7 @@
  */
 #include "../arena/alloc.h"
 #include "../arena/os.h"
+#include "../arena/resize.h"
 #include "../tcache/hit.h"
 #include "domain.h"
 #include "names.h"
@@ -157,6 +158,13 @@ static NOINLINE void *realloc_other(void *block, size_t request)
     return owner == NULL ? NULL : arena_realloc(owner, block, request);
 }
 
+/* A chunk in the home whose header says `usable`, if it is to be trusted. */
+static NOINLINE void *realloc_chunk(void *block, size_t usable, size_t request)
+{
+    return carve_validate(block) == MISUSE_NONE ? resize_block(thread_home(), block, usable, request)
+                                                : realloc_other(block, request);
+}
+
 /* Most calls, of who appends, change nothing. A granule with names goes slow. */
 void *realloc(void *block, size_t request)
 {
@@ -168,8 +176,9 @@ void *realloc(void *block, size_t request)
     if (LIKELY(request <= usable && request >= usable - usable / 4 && request != 0)) {
         return block;
     }
-    if (kind <= SLAB_CLASSES && usable != 0 && request - 1 < SMALL_MAX) {
-        return realloc_slab(block, usable, request);
+    if (usable != 0 && request - 1 < (kind <= SLAB_CLASSES ? SMALL_MAX : CLASS_MAX)) {
+        return kind <= SLAB_CLASSES ? realloc_slab(block, usable, request)
+                                    : realloc_chunk(block, usable, request);
     }
     return realloc_other(block, request);
 }

@@ -153,7 +153,8 @@ static void *alloc_slow(arena_t *arena, size_t size, bool *zero)
     return block != NULL ? block : alloc_public(arena, size); /* which tries harder */
 }
 
-void *cache_alloc_miss(arena_t *arena, size_t size)
+NOINLINE void *cache_alloc_miss(arena_t *arena,
+                                size_t size) /* inlined above, it would push registers there */
 {
     bool zero = false;
     cache_leave(&thread_self);

@@ -197,6 +197,25 @@ static void realloc_keeps_contents(void **state)
     free(block);
 }
 
+/* The first of its size in the process: a chunk, whose header is the word in front of it. */
+static int realloc_behind_a_broken_header(void *unused)
+{
+    size_t *volatile block = malloc(1000);
+
+    (void)unused;
+    must(block != NULL && freopen("/dev/null", "w", stderr) != NULL);
+    block[-1] ^= (size_t)1 << 20;
+    block = realloc(block, 5000);
+    return 0;
+}
+
+static void a_broken_header_is_found_by_realloc(void **state)
+{
+    (void)state;
+    int status = status_of_child(realloc_behind_a_broken_header, NULL, 10);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
 static void a_vector_grows_to_64_mib(void **state)
 {
     size_t *block = NULL;
@@ -230,6 +249,7 @@ static void contents_hold_in_eight_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_broken_header_is_found_by_realloc),
         cmocka_unit_test(free_keeps_errno),
         cmocka_unit_test(success_keeps_errno),
         cmocka_unit_test(malloc_of_0_is_unique),

@@ -164,6 +164,63 @@ static void removing_from_the_middle_keeps_the_others(void **state)
     assert_ptr_equal(bin_find_locked(arena, 512), head);
 }
 
+/* `gap` bytes from the old one, over its links or not; the bytes of its header are not the bins' to write. */
+static void replace_at(ptrdiff_t gap, size_t size)
+{
+    chunk_t *last = put(0, 512), *old = put(2, 512), *head = put(4, 512);
+    chunk_t *chunk = (chunk_t *)((char *)old + gap);
+    size_t before = arena->totals.free_chunk_bytes;
+
+    bin_replace_locked(arena, old, chunk, size);
+    chunk_set(chunk, CHUNK_FREE, size, CHUNK_PREV_INUSE);
+    assert_int_equal(arena->totals.free_chunk_bytes, before - 512 + size);
+    if (bin_index(&arena->bins, size) == bin_index(&arena->bins, 512)) {
+        assert_ptr_equal(head->next, chunk);
+        assert_ptr_equal(chunk->previous, head);
+        assert_ptr_equal(chunk->next, last);
+        assert_ptr_equal(last->previous, chunk);
+    } else {
+        assert_ptr_equal(head->next, last);
+        assert_ptr_equal(last->previous, head);
+        assert_ptr_equal(arena->bins.heads[bin_index(&arena->bins, size)], chunk);
+        assert_null(chunk->next);
+        assert_null(chunk->previous);
+    }
+    bin_remove_locked(arena, head);
+    bin_remove_locked(arena, chunk);
+    bin_remove_locked(arena, last);
+    assert_int_equal(arena->bins.level_map, 0);
+    assert_int_equal(arena->totals.free_chunk_bytes, 0);
+}
+
+static void what_replaces_a_chunk_may_lie_over_it(void **state)
+{
+    static const size_t sizes[] = {64, 496, 512, 520, 2048};
+
+    (void)state;
+    for (ptrdiff_t gap = -24; gap <= 24; gap += 8) {
+        for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+            replace_at(gap, sizes[i]);
+    }
+}
+
+static void the_only_one_of_a_bin_is_replaced(void **state)
+{
+    (void)state;
+    chunk_t *old = put(0, 2 * GRANULE + 80), *chunk = chunk_number(1);
+    bin_replace_locked(arena, old, chunk, 2 * GRANULE + 8);
+    chunk_set(chunk, CHUNK_FREE, 2 * GRANULE + 8, CHUNK_PREV_INUSE);
+    assert_ptr_equal(bin_find_locked(arena, GRANULE), chunk);
+    assert_int_equal(arena->totals.wide_chunk_bytes, 2 * GRANULE + 8);
+    bin_replace_locked(arena, chunk, chunk, GRANULE - 8);
+    chunk_set(chunk, CHUNK_FREE, GRANULE - 8, CHUNK_PREV_INUSE);
+    assert_null(bin_find_locked(arena, GRANULE));
+    assert_ptr_equal(bin_find_locked(arena, GRANULE / 2), chunk);
+    assert_int_equal(arena->totals.wide_chunk_bytes, 0);
+    bin_remove_locked(arena, chunk);
+    assert_int_equal(arena->bins.level_map, 0);
+}
+
 static int remove_with_broken_links(void *links)
 {
     (void)links;
@@ -174,6 +231,25 @@ static int remove_with_broken_links(void *links)
     memset(chunk_number(5), 0, STRIDE);
     bin_remove_locked(arena, chunk);
     return 0;
+}
+
+static int replace_with_broken_links(void *links)
+{
+    (void)links;
+    must(freopen("/dev/null", "w", stderr) != NULL);
+    chunk_t *first = put(0, 512);
+    put(1, 512);
+    first->previous = chunk_number(5);
+    memset(chunk_number(5), 0, STRIDE);
+    bin_replace_locked(arena, first, chunk_number(2), 512);
+    return 0;
+}
+
+static void replacing_with_broken_links_ends_the_process(void **state)
+{
+    (void)state;
+    int status = status_of_child(replace_with_broken_links, NULL, 10);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
 }
 
 static void removing_with_broken_links_ends_the_process(void **state)
@@ -329,7 +405,11 @@ static void every_policy_answers_as_a_naive_search_would(void **state)
         memset(model, 0, sizeof model);
         for (int round = 0; round < 20000 / SLOWNESS; round++) {
             size_t i = rng_below(&rng, CHUNKS);
-            if (model[i] != 0) {
+            if (model[i] != 0 && round % 2 == 0) {
+                model[i] = align_up(32 + rng_below(&rng, 2 * model[i]), 8);
+                bin_replace_locked(arena, chunk_number(i), chunk_number(i), model[i]);
+                chunk_set(chunk_number(i), CHUNK_FREE, model[i], CHUNK_PREV_INUSE);
+            } else if (model[i] != 0) {
                 bin_remove_locked(arena, chunk_number(i));
                 model[i] = 0;
             } else if (rng_below(&rng, 3) == 0) {
@@ -360,6 +440,8 @@ int main(void)
         with_bins(inserting_sets_both_bitmaps_and_removing_clears_them),
         with_bins(a_level_stays_marked_while_another_step_of_it_is_used),
         with_bins(removing_from_the_middle_keeps_the_others),
+        with_bins(what_replaces_a_chunk_may_lie_over_it),
+        with_bins(the_only_one_of_a_bin_is_replaced),
         with_bins(clearing_forgets_every_chunk),
         with_bins(nothing_fits_in_empty_bins),
         with_bins(good_fit_is_found_in_the_very_bin_and_in_the_next),
@@ -367,6 +449,7 @@ int main(void)
         with_bins(the_last_bin_is_searched_for_one_that_fits),
         with_bins(every_policy_answers_as_a_naive_search_would),
         with_bins(removing_with_broken_links_ends_the_process),
+        with_bins(replacing_with_broken_links_ends_the_process),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
