@@ -72,4 +72,25 @@ HIDDEN size_t carve_usable(const void *block, uint64_t header);
 /* Whether the header before `block` is that of a block in use; says why not. */
 HIDDEN misuse_t carve_validate(const void *block);
 
+/* --- between carve.c, carverun.c and header.c --- */
+
+/* Whether a header may be that of a chunk of this arena: what is read over one that is not may lie anywhere. */
+HIDDEN bool carve_is_sound(const arena_t *arena, const chunk_t *chunk);
+
+/* The same of the chunk in front, which this one's header says is free. */
+HIDDEN bool carve_previous_is_sound(const arena_t *arena, const chunk_t *chunk);
+
+/* Not in a buffer, nor in a region outside the page map. */
+INLINE bool carve_is_in_map(const arena_t *arena, const chunk_t *chunk)
+{
+    return !arena->in_buffer && pagemap_entry(chunk) == (arena->tag | KIND_CHUNKS);
+}
+
+/* Makes `size` bytes a free chunk, in its bin. */
+HIDDEN void carve_insert_free_locked(arena_t *arena, chunk_t *chunk, size_t size, uint64_t flags);
+
+/* Gives back the whole granules that a free chunk, in its bin, covers, if they are `enough` bytes; keeps a sentinel on
+ * each side. */
+HIDDEN bool carve_release_from_locked(arena_t *arena, chunk_t *chunk, size_t enough);
+
 #endif

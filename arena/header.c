@@ -28,3 +28,21 @@ misuse_t carve_validate(const void *block)
     }
     return class > 0xff && (header >> 48) != 0 ? MISUSE_INTERIOR : MISUSE_BROKEN_HEADER;
 }
+
+bool carve_is_sound(const arena_t *arena, const chunk_t *chunk)
+{
+    unsigned class = chunk_class(chunk);
+    if (chunk_is_classed(class)) {
+        return chunk_size_fits_class(chunk_header(chunk), class);
+    }
+    return (chunk_is_plain(class) || (class >= CHUNK_FREE && class <= CHUNK_LAST)) &&
+           chunk_size(chunk) <= arena->totals.chunk_run_bytes;
+}
+
+bool carve_previous_is_sound(const arena_t *arena, const chunk_t *chunk)
+{
+    size_t behind = chunk_prev_size(chunk);
+    const chunk_t *previous = chunk_prev(chunk);
+    return behind <= arena->totals.chunk_run_bytes && chunk_class(previous) == CHUNK_FREE &&
+           chunk_size(previous) == behind;
+}
