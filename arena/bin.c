@@ -9,79 +9,34 @@ enum { UNIT_LOG2 = 3, PROBES = 8 };
 
 static unsigned levels_for(size_t largest, unsigned steps_log2)
 {
-    size_t units = largest >> UNIT_LOG2;
-    unsigned log2 = units == 0 ? 0 : floor_log2(units);
-    return log2 < steps_log2 ? 1 : log2 - steps_log2 + 2;
+    return (binmap_index(largest >> UNIT_LOG2, steps_log2, BINMAP_LEVELS) >> steps_log2) + 1;
 }
 
 size_t bin_table_bytes(size_t largest, unsigned steps_log2)
 {
-    size_t levels = levels_for(largest, steps_log2);
-    return (levels << steps_log2) * sizeof(chunk_t *) +
-           align_up(levels * sizeof(uint32_t), sizeof(chunk_t *));
+    return ((size_t)levels_for(largest, steps_log2) << steps_log2) * sizeof(chunk_t *);
 }
 
 void bin_table_init(chunk_bins_t *bins, void *memory, size_t largest, unsigned steps_log2)
 {
     bins->levels = levels_for(largest, steps_log2);
     bins->steps_log2 = steps_log2;
-    bins->level_map = 0;
+    bins->used = (binmap_t){0};
     bins->heads = memory;
-    bins->step_map = at(memory, ((size_t)bins->levels << steps_log2) * sizeof(chunk_t *));
 }
 
 void bin_table_clear(chunk_bins_t *bins)
 {
-    while (bins->level_map != 0) {
-        unsigned level = lowest_bit(bins->level_map);
+    for (uint32_t levels = bins->used.levels; levels != 0; levels &= levels - 1) {
         size_t heads = (size_t)1 << bins->steps_log2;
-        memset(&bins->heads[level << bins->steps_log2], 0, heads * sizeof bins->heads[0]);
-        bins->step_map[level] = 0;
-        bins->level_map &= bins->level_map - 1;
+        memset(&bins->heads[heads * lowest_bit(levels)], 0, heads * sizeof bins->heads[0]);
     }
+    bins->used = (binmap_t){0};
 }
 
 unsigned bin_index(const chunk_bins_t *bins, size_t size)
 {
-    size_t units = size >> UNIT_LOG2;
-    unsigned log2 = floor_log2(units);
-    if (log2 < bins->steps_log2) {
-        return (unsigned)units;
-    }
-    unsigned level = log2 - bins->steps_log2 + 1;
-    if (level >= bins->levels) {
-        return (bins->levels << bins->steps_log2) - 1;
-    }
-    unsigned step = (unsigned)(units >> (log2 - bins->steps_log2)) & ((1u << bins->steps_log2) - 1);
-    return level << bins->steps_log2 | step;
-}
-
-/* The lowest bin all of whose chunks have at least `size` bytes; the last bin promises nothing. */
-static unsigned bin_index_above(const chunk_bins_t *bins, size_t size)
-{
-    unsigned log2 = floor_log2(size >> UNIT_LOG2);
-    if (log2 > bins->steps_log2) {
-        size += ((size_t)1 << (log2 - bins->steps_log2 + UNIT_LOG2)) - 1;
-    }
-    return bin_index(bins, size);
-}
-
-int bin_next(const chunk_bins_t *bins, unsigned index)
-{
-    unsigned level = index >> bins->steps_log2;
-    if (level >= bins->levels) {
-        return -1;
-    }
-    uint32_t steps = bins->step_map[level] & (uint32_t)bits_from(index & ((1u << bins->steps_log2) - 1));
-    if (steps == 0) {
-        uint64_t levels = bins->level_map & bits_from(level + 1);
-        if (levels == 0) {
-            return -1;
-        }
-        level = lowest_bit(levels);
-        steps = bins->step_map[level];
-    }
-    return (int)(level << bins->steps_log2 | lowest_bit(steps));
+    return binmap_index(size >> UNIT_LOG2, bins->steps_log2, bins->levels);
 }
 
 static void insert(arena_t *arena, chunk_t *chunk, size_t size, unsigned index)
@@ -93,8 +48,7 @@ static void insert(arena_t *arena, chunk_t *chunk, size_t size, unsigned index)
         chunk->next->previous = chunk;
     }
     bins->heads[index] = chunk;
-    bins->step_map[index >> bins->steps_log2] |= 1u << (index & ((1u << bins->steps_log2) - 1));
-    bins->level_map |= (uint64_t)1 << (index >> bins->steps_log2);
+    binmap_set(&bins->used, index, bins->steps_log2);
     arena->totals.free_chunk_bytes += size;
     arena->totals.wide_chunk_bytes += size >= GRANULE ? size : 0;
 }
@@ -122,11 +76,7 @@ static NOINLINE void take_out(arena_t *arena, chunk_t *chunk, size_t size, unsig
     }
     bins->heads[index] = chunk->next;
     if (chunk->next == NULL) {
-        unsigned level = index >> bins->steps_log2;
-        bins->step_map[level] &= ~(1u << (index & ((1u << bins->steps_log2) - 1)));
-        if (bins->step_map[level] == 0) {
-            bins->level_map &= ~((uint64_t)1 << level);
-        }
+        binmap_clear(&bins->used, index, bins->steps_log2);
     }
 }
 
@@ -183,8 +133,9 @@ static chunk_t *find_good(const chunk_bins_t *bins, size_t size)
     if (chunk != NULL || own == last) {
         return chunk;
     }
-    int higher = bin_next(bins, bin_index_above(bins, size));
-    if (higher >= 0 && (unsigned)higher != last) {
+    unsigned above = binmap_index_above(size >> UNIT_LOG2, bins->steps_log2, bins->levels);
+    unsigned higher = binmap_next(&bins->used, above, bins->steps_log2);
+    if (higher < last) {
         return bins->heads[higher];
     }
     chunk = first_that_fits(bins->heads[last], size, UINT32_MAX);
@@ -194,8 +145,8 @@ static chunk_t *find_good(const chunk_bins_t *bins, size_t size)
 static chunk_t *find_best(const chunk_bins_t *bins, size_t size)
 {
     chunk_t *best = NULL;
-    for (int bin = bin_next(bins, bin_index(bins, size)); bin >= 0 && best == NULL;
-         bin = bin_next(bins, (unsigned)bin + 1)) {
+    for (unsigned bin = bin_next(bins, bin_index(bins, size)); bin != BINMAP_NONE && best == NULL;
+         bin = bin_next(bins, bin + 1)) {
         for (chunk_t *chunk = bins->heads[bin]; chunk != NULL; chunk = chunk->next) {
             size_t found = chunk_size(chunk);
             if (found >= size &&
@@ -210,11 +161,8 @@ static chunk_t *find_best(const chunk_bins_t *bins, size_t size)
 /* The head of the last bin that holds one. */
 static chunk_t *head_of_last(const chunk_bins_t *bins)
 {
-    if (bins->level_map == 0) {
-        return NULL;
-    }
-    unsigned level = floor_log2(bins->level_map);
-    return bins->heads[level << bins->steps_log2 | floor_log2(bins->step_map[level])];
+    unsigned last = binmap_last(&bins->used, bins->steps_log2);
+    return last == BINMAP_NONE ? NULL : bins->heads[last];
 }
 
 static chunk_t *find_worst(const chunk_bins_t *bins, size_t size)
@@ -230,7 +178,8 @@ static chunk_t *find_worst(const chunk_bins_t *bins, size_t size)
 static chunk_t *find_lowest(const chunk_bins_t *bins, size_t size, const chunk_t *from)
 {
     chunk_t *lowest = NULL;
-    for (int bin = bin_next(bins, bin_index(bins, size)); bin >= 0; bin = bin_next(bins, (unsigned)bin + 1)) {
+    for (unsigned bin = bin_next(bins, bin_index(bins, size)); bin != BINMAP_NONE;
+         bin = bin_next(bins, bin + 1)) {
         for (chunk_t *chunk = bins->heads[bin]; chunk != NULL; chunk = chunk->next) {
             if (chunk_next(chunk) > from && chunk_size(chunk) >= size && (lowest == NULL || chunk < lowest)) {
                 lowest = chunk;

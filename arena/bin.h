@@ -1,7 +1,6 @@
 /*
- * bin.h: bins of free chunks: a two-level table (a power of two, then 16 steps of it), each level with a
- * bitmap, so that a good fit is found by two bit scans (Masmano, Ripoll, Crespo, Real: TLSF, 2004). The
- * other fit policies search the same bins. Guarded by the arena's mutex.
+ * bin.h: bins of free chunks: a power of two, then 16 steps of it, so that a good fit is found by two bit scans
+ * (binmap.h). The other fit policies search the same bins. Guarded by the arena's mutex.
  */
 #ifndef ARENA_BIN_H
 #define ARENA_BIN_H
@@ -9,7 +8,7 @@
 #include "chunk.h"
 #include "heap.h"
 
-/* Bytes of heads and maps for chunks of up to `largest` bytes; larger ones share the last bin. */
+/* Bytes of heads for chunks of up to `largest` bytes; larger ones share the last bin. */
 HIDDEN size_t bin_table_bytes(size_t largest, unsigned steps_log2);
 
 /* Lays the table out in `memory`, which is zero. */
@@ -33,8 +32,11 @@ HIDDEN chunk_t *bin_find_locked(arena_t *arena, size_t size);
 /* One of the largest, or NULL if it has less than `size` bytes. O(1). */
 HIDDEN chunk_t *bin_find_wide_locked(arena_t *arena, size_t size);
 
-/* The lowest bin from `index` up that holds a chunk, or -1. */
-HIDDEN int bin_next(const chunk_bins_t *bins, unsigned index);
+/* The lowest bin from `index` up that holds a chunk, or BINMAP_NONE. */
+INLINE unsigned bin_next(const chunk_bins_t *bins, unsigned index)
+{
+    return binmap_next(&bins->used, index, bins->steps_log2);
+}
 
 /* The bin that a chunk of `size` belongs to; verify.c compares. */
 HIDDEN unsigned bin_index(const chunk_bins_t *bins, size_t size);

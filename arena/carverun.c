@@ -51,14 +51,14 @@ bool carve_release_from_locked(arena_t *arena, chunk_t *chunk, size_t enough)
 void carve_release_locked(arena_t *arena)
 {
     const chunk_bins_t *bins = &arena->bins;
-    int bin = bin_next(bins, bin_index(bins, GRANULE / 2));
-    while (bin >= 0) {
+    unsigned bin = bin_next(bins, bin_index(bins, GRANULE / 2));
+    while (bin != BINMAP_NONE) {
         chunk_t *chunk = bins->heads[bin];
         while (chunk != NULL &&
                !(carve_is_in_map(arena, chunk) && carve_release_from_locked(arena, chunk, GRANULE))) {
             chunk = chunk->next;
         }
-        bin = bin_next(bins, (unsigned)bin + (chunk == NULL)); /* a release changes the list: look again */
+        bin = bin_next(bins, bin + (chunk == NULL)); /* a release changes the list: look again */
     }
 }
 

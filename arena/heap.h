@@ -8,6 +8,7 @@
 #define ARENA_HEAP_H
 
 #include "../include/arena.h"
+#include "binmap.h"
 #include "lock.h"
 #include "pagemap.h"
 
@@ -20,21 +21,19 @@ struct tiny;
 struct names;
 struct log;
 
-/* Bins of free chunks: level (power of two), then steps; a bitmap for each. See bin.h. */
+/* Bins of free chunks. See bin.h. */
 typedef struct {
     struct chunk **heads; /* [levels << steps_log2] */
-    uint32_t *step_map;   /* [levels] */
-    uint64_t level_map;
     unsigned levels, steps_log2;
+    binmap_t used;
 } chunk_bins_t;
 
-enum { RUN_STEPS_LOG2 = 2, RUN_LEVELS = 24 };
+enum { RUN_STEPS_LOG2 = 2, RUN_LEVELS = 24, RUN_BINS = RUN_LEVELS << RUN_STEPS_LOG2 };
 
 /* Bins of free runs, by length in granules. */
 typedef struct {
-    uint32_t level_map;
-    uint8_t step_map[RUN_LEVELS];
-    granule_t heads[RUN_LEVELS << RUN_STEPS_LOG2];
+    binmap_t used;
+    granule_t heads[RUN_BINS];
 } run_bins_t;
 
 enum { FULLNESS_LISTS = 4 };

@@ -4,46 +4,11 @@
 #include "check.h"
 #include "rangemap.h"
 
-enum { STEPS = 1 << RANGE_STEPS_LOG2, LAST_BIN = RANGE_BINS - 1, PROBES = 8 };
+enum { LAST_BIN = RANGE_BINS - 1, PROBES = 8 };
 
 unsigned rangebin_index(uint64_t count)
 {
-    unsigned log2 = floor_log2(count);
-    if (log2 < RANGE_STEPS_LOG2) {
-        return (unsigned)count;
-    }
-    unsigned level = log2 - RANGE_STEPS_LOG2 + 1;
-    if (level >= RANGE_BIN_LEVELS) {
-        return LAST_BIN;
-    }
-    return level << RANGE_STEPS_LOG2 | ((unsigned)(count >> (log2 - RANGE_STEPS_LOG2)) & (STEPS - 1));
-}
-
-/* The lowest bin all of whose runs have at least `count`; the last bin promises nothing. */
-static unsigned index_above(uint64_t count)
-{
-    unsigned log2 = floor_log2(count);
-    return rangebin_index(log2 > RANGE_STEPS_LOG2 ? count + (((uint64_t)1 << (log2 - RANGE_STEPS_LOG2)) - 1)
-                                                  : count);
-}
-
-/* The lowest bin from `index` up that holds a run, or RANGE_BINS. */
-static unsigned next_bin(const range_bins_t *bins, unsigned index)
-{
-    unsigned level = index >> RANGE_STEPS_LOG2;
-    if (index >= RANGE_BINS) {
-        return RANGE_BINS;
-    }
-    uint32_t steps = bins->step_map[level] & (uint32_t)bits_from(index & (STEPS - 1));
-    if (steps == 0) {
-        uint64_t levels = bins->level_map & bits_from(level + 1);
-        if (levels == 0) {
-            return RANGE_BINS;
-        }
-        level = lowest_bit(levels);
-        steps = bins->step_map[level];
-    }
-    return level << RANGE_STEPS_LOG2 | lowest_bit(steps);
+    return binmap_index(count, RANGE_STEPS_LOG2, RANGE_BIN_LEVELS);
 }
 
 static void bin_add(range_bins_t *bins, range_run_t *run, bool last)
@@ -52,8 +17,7 @@ static void bin_add(range_bins_t *bins, range_run_t *run, bool last)
     range_run_t *head = bins->heads[bin];
     if (head == NULL) {
         run->next = run->previous = bins->heads[bin] = run;
-        bins->step_map[bin >> RANGE_STEPS_LOG2] |= 1u << (bin & (STEPS - 1));
-        bins->level_map |= (uint64_t)1 << (bin >> RANGE_STEPS_LOG2);
+        binmap_set(&bins->used, bin, RANGE_STEPS_LOG2);
         return;
     }
     run->next = head;
@@ -67,7 +31,7 @@ static void bin_add(range_bins_t *bins, range_run_t *run, bool last)
 
 static void bin_remove(range_bins_t *bins, range_run_t *run)
 {
-    unsigned bin = rangebin_index(run->count), level = bin >> RANGE_STEPS_LOG2;
+    unsigned bin = rangebin_index(run->count);
     if (run->next != run) {
         run->next->previous = run->previous;
         run->previous->next = run->next;
@@ -75,10 +39,7 @@ static void bin_remove(range_bins_t *bins, range_run_t *run)
         return;
     }
     bins->heads[bin] = NULL;
-    bins->step_map[level] &= ~(1u << (bin & (STEPS - 1)));
-    if (bins->step_map[level] == 0) {
-        bins->level_map &= ~((uint64_t)1 << level);
-    }
+    binmap_clear(&bins->used, bin, RANGE_STEPS_LOG2);
 }
 
 void rangebin_insert_locked(arena_range_t *range, range_run_t *run, bool waits)
@@ -186,8 +147,8 @@ static range_run_t *search(const arena_range_t *range, range_want_t want, uint64
 {
     range_run_t *best = NULL;
     const range_bins_t *bins = &range->bins;
-    for (unsigned bin = next_bin(bins, rangebin_index(want.count)); bin < RANGE_BINS;
-         bin = next_bin(bins, bin + 1)) {
+    for (unsigned bin = binmap_next(&bins->used, rangebin_index(want.count), RANGE_STEPS_LOG2);
+         bin != BINMAP_NONE; bin = binmap_next(&bins->used, bin + 1, RANGE_STEPS_LOG2)) {
         if (best != NULL && better == is_smaller) {
             break; /* higher bins have none smaller */
         }
@@ -211,7 +172,8 @@ static range_run_t *find_good(arena_range_t *range, range_want_t want, uint64_t 
     range_run_t *run = probe(range, own, want, 1, offset);
     uint64_t padded = want.count + (want.alignment > 1 ? want.alignment - 1 : 0);
     if (run == NULL && padded >= want.count) {
-        unsigned higher = next_bin(&range->bins, index_above(padded));
+        unsigned above = binmap_index_above(padded, RANGE_STEPS_LOG2, RANGE_BIN_LEVELS);
+        unsigned higher = binmap_next(&range->bins.used, above, RANGE_STEPS_LOG2);
         run = higher < LAST_BIN ? probe(range, higher, want, 1, offset) : NULL;
     }
     if (run == NULL) {
@@ -255,11 +217,11 @@ range_run_t *rangebin_find_below_locked(const arena_range_t *range, uint64_t cou
 uint64_t rangebin_largest(const arena_range_t *range)
 {
     const range_bins_t *bins = &range->bins;
-    if (bins->level_map == 0) {
+    unsigned last = binmap_last(&bins->used, RANGE_STEPS_LOG2);
+    if (last == BINMAP_NONE) {
         return 0;
     }
-    unsigned level = floor_log2(bins->level_map);
-    range_run_t *head = bins->heads[level << RANGE_STEPS_LOG2 | floor_log2(bins->step_map[level])];
+    range_run_t *head = bins->heads[last];
     uint64_t largest = head->count;
     for (range_run_t *run = head->next; run != head; run = run->next) {
         largest = run->count > largest ? run->count : largest;

@@ -1,7 +1,6 @@
 /*
- * rangebin.h: bins of free runs, as bin.h's of chunks: a power of two, then 16 steps, each level with a bitmap
- * (Masmano, Ripoll, Crespo, Real: TLSF, 2004). Sizes are quanta and runs are descriptors, so that nothing of
- * bin.c fits but the idea. Up to 31 quanta a bin holds one size. Guarded by the range's lock.
+ * rangebin.h: bins of free runs: a power of two, then 16 steps (binmap.h). Sizes are quanta and runs are descriptors,
+ * so that nothing else of bin.c fits. Up to 31 quanta a bin holds one size. Guarded by the range's lock.
  */
 #ifndef ARENA_RANGEBIN_H
 #define ARENA_RANGEBIN_H

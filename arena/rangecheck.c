@@ -222,11 +222,7 @@ static void check_bins(findings_t *findings)
 {
     const range_bins_t *bins = &findings->range->bins;
     for (unsigned bin = 0; bin < RANGE_BINS; bin++) {
-        unsigned level = bin >> RANGE_STEPS_LOG2, step = bin & ((1u << RANGE_STEPS_LOG2) - 1);
-        bool marked = (bins->step_map[level] >> step & 1) != 0;
-        bool level_marked = (bins->level_map >> level & 1) != 0;
-        require(findings,
-                marked == (bins->heads[bin] != NULL) && level_marked == (bins->step_map[level] != 0),
+        require(findings, binmap_agrees(&bins->used, bin, RANGE_STEPS_LOG2, bins->heads[bin] != NULL),
                 INVARIANT_RANGE_BINS, 0);
     }
 }

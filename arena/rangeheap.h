@@ -8,8 +8,8 @@
 
 #include "../include/arena.h"
 
+#include "binmap.h"
 #include "lock.h"
-#include "util.h"
 
 enum {
     RANGE_LEAF_LOG2 = 12,  /* quanta that a leaf of the boundary map describes */
@@ -56,8 +56,7 @@ typedef struct {
 } range_map_t;
 
 typedef struct {
-    uint64_t level_map;
-    uint32_t step_map[RANGE_BIN_LEVELS];
+    binmap_t used;
     range_run_t *heads[RANGE_BINS];
 } range_bins_t;
 

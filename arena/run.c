@@ -3,41 +3,16 @@
 
 #include "check.h"
 
-enum { STEPS = 1 << RUN_STEPS_LOG2, PROBES = 16 };
+enum { PROBES = 16 };
 
-/* Lengths below STEPS have a bin each, then STEPS bins a doubling. */
 static unsigned bin_of(uint32_t length)
 {
-    if (length < STEPS) {
-        return length;
-    }
-    unsigned log2 = floor_log2(length);
-    unsigned level = log2 - RUN_STEPS_LOG2 + 1;
-    if (level >= RUN_LEVELS) {
-        return (RUN_LEVELS << RUN_STEPS_LOG2) - 1;
-    }
-    return level << RUN_STEPS_LOG2 | ((length >> (log2 - RUN_STEPS_LOG2)) & (STEPS - 1));
+    return binmap_index(length, RUN_STEPS_LOG2, RUN_LEVELS);
 }
 
 static run_bins_t *bins_for(arena_t *arena, bool dirty)
 {
     return dirty ? &arena->granules->dirty_runs : &arena->granules->clean_runs;
-}
-
-/* The lowest bin from `bin` up that holds a run, or -1. */
-static int next_bin(const run_bins_t *bins, unsigned bin)
-{
-    unsigned level = bin >> RUN_STEPS_LOG2;
-    unsigned steps = level < RUN_LEVELS ? bins->step_map[level] & (unsigned)bits_from(bin & (STEPS - 1)) : 0;
-    if (steps == 0) {
-        uint32_t levels = bins->level_map & (uint32_t)bits_from(level + 1);
-        if (levels == 0) {
-            return -1;
-        }
-        level = lowest_bit(levels);
-        steps = bins->step_map[level];
-    }
-    return (int)(level << RUN_STEPS_LOG2 | lowest_bit(steps));
 }
 
 static void insert(run_bins_t *bins, granule_t first, uint32_t length)
@@ -50,8 +25,7 @@ static void insert(run_bins_t *bins, granule_t first, uint32_t length)
         pagemap_tag(tag->next)->previous = first;
     }
     bins->heads[bin] = first;
-    bins->step_map[bin >> RUN_STEPS_LOG2] |= (uint8_t)(1u << (bin & (STEPS - 1)));
-    bins->level_map |= 1u << (bin >> RUN_STEPS_LOG2);
+    binmap_set(&bins->used, bin, RUN_STEPS_LOG2);
 }
 
 static void remove_from(run_bins_t *bins, granule_t first, uint32_t length)
@@ -67,10 +41,7 @@ static void remove_from(run_bins_t *bins, granule_t first, uint32_t length)
     }
     bins->heads[bin] = tag->next;
     if (tag->next == 0) {
-        bins->step_map[bin >> RUN_STEPS_LOG2] &= (uint8_t) ~(1u << (bin & (STEPS - 1)));
-        if (bins->step_map[bin >> RUN_STEPS_LOG2] == 0) {
-            bins->level_map &= ~(1u << (bin >> RUN_STEPS_LOG2));
-        }
+        binmap_clear(&bins->used, bin, RUN_STEPS_LOG2);
     }
 }
 
@@ -186,8 +157,8 @@ static granule_t find(const run_bins_t *bins, uint32_t length)
 {
     unsigned bin = bin_of(length);
     granule_t own = shortest(bins->heads[bin], length);
-    int higher = own != 0 ? -1 : next_bin(bins, bin + 1);
-    return higher >= 0 ? shortest(bins->heads[higher], length) : own;
+    unsigned higher = own != 0 ? BINMAP_NONE : binmap_next(&bins->used, bin + 1, RUN_STEPS_LOG2);
+    return higher != BINMAP_NONE ? shortest(bins->heads[higher], length) : own;
 }
 
 granule_t run_find_locked(arena_t *arena, uint32_t length)
@@ -218,10 +189,6 @@ bool run_take_at_locked(arena_t *arena, granule_t first, uint32_t length, uint32
 
 granule_t run_find_long_locked(const run_bins_t *bins)
 {
-    if (bins->level_map == 0) {
-        return 0;
-    }
-    unsigned level = floor_log2(bins->level_map);
-    unsigned step = floor_log2(bins->step_map[level]);
-    return bins->heads[level << RUN_STEPS_LOG2 | step];
+    unsigned last = binmap_last(&bins->used, RUN_STEPS_LOG2);
+    return last == BINMAP_NONE ? 0 : bins->heads[last];
 }

@@ -141,7 +141,7 @@ static void add_chunk_bins(const arena_t *arena, snapshot_t *snapshot)
 
 static void add_run_bins(snapshot_t *snapshot, const run_bins_t *bins, list_t list)
 {
-    for (unsigned bin = 0; bin < RUN_LEVELS << RUN_STEPS_LOG2; bin++) {
+    for (unsigned bin = 0; bin < RUN_BINS; bin++) {
         for (granule_t run = bins->heads[bin]; run != 0; run = pagemap_tag(run)->next) {
             size_t bytes = (size_t)pagemap_tag(run)->length << GRANULE_LOG2;
             add_member(snapshot, (member_t){list, bin, granule_start(run), bytes});

@@ -225,11 +225,9 @@ static void check_chunk_bins(verifier_t *verifier)
 {
     const chunk_bins_t *bins = &verifier->arena->bins;
     for (unsigned bin = 0; bin < bins->levels << bins->steps_log2; bin++) {
-        unsigned level = bin >> bins->steps_log2;
-        bool bit = (bins->step_map[level] >> (bin & ((1u << bins->steps_log2) - 1)) & 1) != 0;
-        bool level_bit = (bins->level_map >> level & 1) != 0;
         const chunk_t *head = bins->heads[bin];
-        expect(verifier, bit == (head != NULL) && (level_bit || !bit), INVARIANT_CHUNK_BINS, head);
+        expect(verifier, binmap_agrees(&bins->used, bin, bins->steps_log2, head != NULL),
+               INVARIANT_CHUNK_BINS, head);
         const chunk_t *previous = NULL;
         for (const chunk_t *chunk = head; chunk != NULL && verifier->binned_chunks <= verifier->free_chunks;
              chunk = chunk->next) {
@@ -248,12 +246,9 @@ static void check_chunk_bins(verifier_t *verifier)
 /* 11: every free run is in a bin, and the bitmaps say which bins hold one. */
 static void check_run_bins(verifier_t *verifier, const run_bins_t *bins)
 {
-    for (unsigned bin = 0; bin < RUN_LEVELS << RUN_STEPS_LOG2; bin++) {
-        unsigned level = bin >> RUN_STEPS_LOG2;
-        bool bit = (bins->step_map[level] >> (bin & ((1u << RUN_STEPS_LOG2) - 1)) & 1) != 0;
-        bool level_bit = (bins->level_map >> level & 1) != 0;
-        expect(verifier, bit == (bins->heads[bin] != 0) && (level_bit || !bit), INVARIANT_RUN_BINS,
-               granule_start(bins->heads[bin]));
+    for (unsigned bin = 0; bin < RUN_BINS; bin++) {
+        expect(verifier, binmap_agrees(&bins->used, bin, RUN_STEPS_LOG2, bins->heads[bin] != 0),
+               INVARIANT_RUN_BINS, granule_start(bins->heads[bin]));
         for (granule_t run = bins->heads[bin]; run != 0; run = pagemap_tag(run)->next) {
             if (!run_kind_is_free(run_kind(verifier->arena, run)) ||
                 verifier->binned_runs > verifier->free_runs) {

@@ -93,8 +93,8 @@ static void what_is_beyond_the_table_shares_the_last_bin(void **state)
         assert_int_equal(bin_index(&arena->bins, size), bins_in_all() - 1);
 }
 
-/* A table for a buffer: heads and maps fit what bin_table_bytes said, whatever the largest size is. */
-static void a_table_has_room_for_its_heads_and_maps(void **state)
+/* A table for a buffer: heads fit what bin_table_bytes said, whatever the largest size is. */
+static void a_table_has_room_for_its_heads(void **state)
 {
     static _Alignas(16) char table[16 * KIB];
 
@@ -106,9 +106,8 @@ static void a_table_has_room_for_its_heads_and_maps(void **state)
             assert_true(bytes <= sizeof table);
             bin_table_init(&bins, table, largest, steps_log2);
             assert_true(bin_index(&bins, largest) < bins.levels << steps_log2);
-            assert_true(bins.levels <= 64);
-            assert_ptr_equal(bins.step_map, &bins.heads[bins.levels << steps_log2]);
-            assert_true((char *)&bins.step_map[bins.levels] <= table + bytes);
+            assert_true(bins.levels <= BINMAP_LEVELS);
+            assert_true((char *)&bins.heads[bins.levels << steps_log2] <= table + bytes);
         }
     }
 }
@@ -123,16 +122,16 @@ static void inserting_sets_both_bitmaps_and_removing_clears_them(void **state)
         unsigned bin = bin_index(bins, sizes[i]), level = bin >> bins->steps_log2;
         chunk_t *first = put(0, sizes[i]), *second = put(1, sizes[i]);
         assert_ptr_equal(bins->heads[bin], second);
-        assert_int_equal(bins->level_map, (uint64_t)1 << level);
-        assert_int_equal(bins->step_map[level], 1u << (bin & ((1u << bins->steps_log2) - 1)));
+        assert_int_equal(bins->used.levels, 1u << level);
+        assert_int_equal(bins->used.steps[level], binmap_bit(bin, bins->steps_log2));
         assert_int_equal(arena->totals.free_chunk_bytes, 2 * sizes[i]);
         bin_remove_locked(arena, second);
         assert_ptr_equal(bins->heads[bin], first);
-        assert_int_equal(bins->level_map, (uint64_t)1 << level);
+        assert_int_equal(bins->used.levels, 1u << level);
         bin_remove_locked(arena, first);
         assert_null(bins->heads[bin]);
-        assert_int_equal(bins->level_map, 0);
-        assert_int_equal(bins->step_map[level], 0);
+        assert_int_equal(bins->used.levels, 0);
+        assert_int_equal(bins->used.steps[level], 0);
         assert_int_equal(arena->totals.free_chunk_bytes, 0);
     }
 }
@@ -145,10 +144,10 @@ static void a_level_stays_marked_while_another_step_of_it_is_used(void **state)
     chunk_t *one = put(0, 256), *other = put(1, 272); /* the same power of two */
     must(bin_index(bins, 256) >> bins->steps_log2 == bin_index(bins, 272) >> bins->steps_log2);
     bin_remove_locked(arena, one);
-    assert_int_not_equal(bins->level_map, 0);
+    assert_int_not_equal(bins->used.levels, 0);
     assert_ptr_equal(bin_find_locked(arena, 200), other);
     bin_remove_locked(arena, other);
-    assert_int_equal(bins->level_map, 0);
+    assert_int_equal(bins->used.levels, 0);
 }
 
 static void removing_from_the_middle_keeps_the_others(void **state)
@@ -189,7 +188,7 @@ static void replace_at(ptrdiff_t gap, size_t size)
     bin_remove_locked(arena, head);
     bin_remove_locked(arena, chunk);
     bin_remove_locked(arena, last);
-    assert_int_equal(arena->bins.level_map, 0);
+    assert_int_equal(arena->bins.used.levels, 0);
     assert_int_equal(arena->totals.free_chunk_bytes, 0);
 }
 
@@ -218,7 +217,7 @@ static void the_only_one_of_a_bin_is_replaced(void **state)
     assert_ptr_equal(bin_find_locked(arena, GRANULE / 2), chunk);
     assert_int_equal(arena->totals.wide_chunk_bytes, 0);
     bin_remove_locked(arena, chunk);
-    assert_int_equal(arena->bins.level_map, 0);
+    assert_int_equal(arena->bins.used.levels, 0);
 }
 
 static int remove_with_broken_links(void *links)
@@ -265,7 +264,7 @@ static void clearing_forgets_every_chunk(void **state)
     for (size_t i = 0; i < 60; i++)
         put(i, 32 + i * i * 64);
     bin_table_clear(&arena->bins);
-    assert_int_equal(arena->bins.level_map, 0);
+    assert_int_equal(arena->bins.used.levels, 0);
     for (unsigned bin = 0; bin < bins_in_all(); bin++)
         assert_null(arena->bins.heads[bin]);
     assert_null(bin_find_locked(arena, 32));
@@ -424,7 +423,7 @@ static void every_policy_answers_as_a_naive_search_would(void **state)
                 bin_remove_locked(arena, chunk_number(i));
         }
         assert_int_equal(arena->totals.free_chunk_bytes, 0);
-        assert_int_equal(arena->bins.level_map, 0);
+        assert_int_equal(arena->bins.used.levels, 0);
     }
 }
 
@@ -436,7 +435,7 @@ int main(void)
         with_bins(every_size_maps_to_the_bin_that_the_rule_gives),
         with_bins(a_bin_spans_at_most_a_sixteenth),
         with_bins(what_is_beyond_the_table_shares_the_last_bin),
-        with_bins(a_table_has_room_for_its_heads_and_maps),
+        with_bins(a_table_has_room_for_its_heads),
         with_bins(inserting_sets_both_bitmaps_and_removing_clears_them),
         with_bins(a_level_stays_marked_while_another_step_of_it_is_used),
         with_bins(removing_from_the_middle_keeps_the_others),

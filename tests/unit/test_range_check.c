@@ -126,9 +126,9 @@ static void a_run_out_of_its_bin_is_noticed(void **state)
     range->bins.heads[bin] = rangemap_run(range, row[1]);
     expect_only(INVARIANT_RANGE_BINS);
     range->bins.heads[bin] = head;
-    range->bins.step_map[0] ^= 1u << 2;
+    range->bins.used.steps[0] ^= 1u << 2;
     expect_only(INVARIANT_RANGE_BINS);
-    range->bins.step_map[0] ^= 1u << 2;
+    range->bins.used.steps[0] ^= 1u << 2;
     expect_sound();
 }
 

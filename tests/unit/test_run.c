@@ -152,7 +152,7 @@ static void take_of_a_whole_run_leaves_nothing(void **state)
     assert_int_equal(run_take_locked(arena, 20, KIND_CHUNKS, &zero), base + 10);
     assert_int_equal(run_take_locked(arena, 1, KIND_CHUNKS, &zero), 0);
     assert_int_equal(arena->totals.free_run_bytes, 0);
-    assert_int_equal(arena->granules->clean_runs.level_map, 0);
+    assert_int_equal(arena->granules->clean_runs.used.levels, 0);
 }
 
 static void the_shortest_that_fits_is_cut(void **state)

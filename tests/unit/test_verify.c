@@ -310,19 +310,19 @@ static void a_wrong_bitmap_of_chunk_bins_is_invariant_10(void **state)
 {
     chunk_bins_t *bins = &arena->bins;
     unsigned bin = bin_index(bins, 64), level = bin >> bins->steps_log2;
-    uint32_t bit = 1u << (bin & ((1u << bins->steps_log2) - 1));
+    uint16_t bit = binmap_bit(bin, bins->steps_log2);
 
     (void)state;
     expect_none(arena);
-    bins->step_map[level] ^= bit;
+    bins->used.steps[level] ^= bit;
     expect_only(arena, INVARIANT_CHUNK_BINS);
-    bins->step_map[level] ^= bit;
-    bins->step_map[level] ^= bit << 1; /* of an empty bin */
+    bins->used.steps[level] ^= bit;
+    bins->used.steps[level] ^= bit << 1; /* of an empty bin */
     expect_only(arena, INVARIANT_CHUNK_BINS);
-    bins->step_map[level] ^= bit << 1;
-    bins->level_map ^= (uint64_t)1 << level;
+    bins->used.steps[level] ^= bit << 1;
+    bins->used.levels ^= 1u << level;
     expect_only(arena, INVARIANT_CHUNK_BINS);
-    bins->level_map ^= (uint64_t)1 << level;
+    bins->used.levels ^= 1u << level;
     expect_none(arena);
 }
 
@@ -336,15 +336,15 @@ static void a_chunk_in_the_bin_of_another_size_is_invariant_10(void **state)
     must(bins->heads[bin] != NULL && bins->heads[bin + 1] == NULL);
     chunk_t *list = bins->heads[bin];
     unsigned level = bin >> bins->steps_log2;
-    uint32_t bit = 1u << (bin & ((1u << bins->steps_log2) - 1));
+    uint16_t bit = binmap_bit(bin, bins->steps_log2);
     must((bin + 1) >> bins->steps_log2 == level);
     bins->heads[bin] = NULL;
     bins->heads[bin + 1] = list;
-    bins->step_map[level] ^= bit | bit << 1;
+    bins->used.steps[level] ^= bit | bit << 1;
     expect_only(arena, INVARIANT_CHUNK_BINS);
     bins->heads[bin] = list;
     bins->heads[bin + 1] = NULL;
-    bins->step_map[level] ^= bit | bit << 1;
+    bins->used.steps[level] ^= bit | bit << 1;
     expect_none(arena);
 }
 
@@ -401,17 +401,17 @@ static void a_free_run_missing_from_its_bin_is_invariant_11(void **state)
 static void a_wrong_bitmap_of_run_bins_is_invariant_11(void **state)
 {
     run_bins_t *bins = &arena->granules->dirty_runs;
-    unsigned level = lowest_bit(bins->level_map);
-    uint8_t steps = bins->step_map[level];
+    unsigned level = lowest_bit(bins->used.levels);
+    uint16_t steps = bins->used.steps[level];
 
     (void)state;
     expect_none(arena);
-    bins->step_map[level] = 0;
+    bins->used.steps[level] = 0;
     expect_only(arena, INVARIANT_RUN_BINS);
-    bins->step_map[level] = steps;
-    arena->granules->clean_runs.step_map[level + 3] ^= 1;
+    bins->used.steps[level] = steps;
+    arena->granules->clean_runs.used.steps[level + 3] ^= 1;
     expect_only(arena, INVARIANT_RUN_BINS);
-    arena->granules->clean_runs.step_map[level + 3] ^= 1;
+    arena->granules->clean_runs.used.steps[level + 3] ^= 1;
     expect_none(arena);
 }
 
@@ -419,13 +419,13 @@ static void a_wrong_bitmap_of_run_bins_is_invariant_11(void **state)
 static void a_wrong_level_map_of_run_bins_is_invariant_11(void **state)
 {
     run_bins_t *bins = &arena->granules->dirty_runs;
-    uint32_t level_map = bins->level_map;
+    uint32_t levels = bins->used.levels;
 
     (void)state;
     expect_none(arena);
-    bins->level_map = 0;
+    bins->used.levels = 0;
     expect_only(arena, INVARIANT_RUN_BINS);
-    bins->level_map = level_map;
+    bins->used.levels = levels;
     expect_none(arena);
 }
 
