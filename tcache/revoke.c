@@ -406,8 +406,8 @@ static void abandon(arena_t *arena, cache_t *cache)
     lock_release(&arena->lock);
 }
 
-/* What the threads that are no more had cached goes home. */
-static void adopt_orphans(arena_t *arena)
+/* All threads but the caller's are no more: what they had cached goes home, as far as it can be told. */
+static void drain_or_abandon_others(arena_t *arena)
 {
     for (cache_t *cache = arena->caches, *next; cache != NULL; cache = next) {
         void *culprit = NULL;
@@ -435,7 +435,7 @@ void cachehook_fork_child(void)
 {
     reach_works = reach_works && (UNDER_TSAN || os_barrier_register());
     for (arena_t *arena = registry_first_locked(); arena != NULL; arena = arena->next_live) {
-        adopt_orphans(arena);
+        drain_or_abandon_others(arena);
     }
     threads_forget_others_locked();
 }
