@@ -145,6 +145,17 @@ SUPPORT_UNUSED static void run_threads(size_t count, void *(*body)(void *))
         must(pthread_join(threads[i], NULL) == 0);
 }
 
+/* Runs one thread of `body` and waits for its answer. */
+SUPPORT_UNUSED static void *run_thread(void *(*body)(void *), void *argument)
+{
+    pthread_t thread;
+    void *answer;
+
+    start_thread(&thread, body, argument);
+    must(pthread_join(thread, &answer) == 0);
+    return answer;
+}
+
 /* --- processes --- */
 
 /* In a child: its own signals again, not cmocka's, and an end to every deadlock. */
@@ -183,6 +194,15 @@ SUPPORT_UNUSED static void must_end_well(int status)
 }
 
 /* --- contents --- */
+
+SUPPORT_UNUSED static size_t count_in(const char *text, const char *part)
+{
+    size_t count = 0;
+
+    for (const char *at = text; (at = strstr(at, part)) != NULL; at++)
+        count++;
+    return count;
+}
 
 /* Hides from the compiler how large the object behind `block` is, so that all usable bytes can be used. */
 SUPPORT_UNUSED static void *any_size(void *block)

@@ -19,12 +19,8 @@ static void *use_arena(void *unused)
 
 static void wait_for_a_thread(void)
 {
-    pthread_t thread;
-
-    if (arena == NULL)
-        return;
-    must(pthread_create(&thread, NULL, use_arena, NULL) == 0);
-    must(pthread_join(thread, NULL) == 0);
+    if (arena != NULL)
+        run_thread(use_arena, NULL);
 }
 
 static void handle_before(void)

@@ -109,7 +109,6 @@ static void work_on(work_t *work, size_t largest)
 {
     static const size_t sizes[] = {0, 16, 100, 1000, 5000, 30000, 100000, 300000};
     void *batch[100];
-    pthread_t thread;
     size_t walked = 0;
 
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0] && sizes[i] <= largest; i++) {
@@ -126,8 +125,7 @@ static void work_on(work_t *work, size_t largest)
     verify(work);
     for (size_t i = 0; i < 150; i++)
         hold(work, arena_alloc(work->arena, i * 37), i * 37);
-    must(pthread_create(&thread, NULL, allocate_elsewhere, work) == 0);
-    must(pthread_join(thread, NULL) == 0);
+    run_thread(allocate_elsewhere, work);
     if (arena_walk(work->arena, count_block, &walked) != 0)
         must(errno == ENOMEM && faults > 0);
     for (size_t i = 0; i < work->held; i += 5)

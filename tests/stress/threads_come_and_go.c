@@ -53,11 +53,8 @@ static void *live_shortly(void *number)
 
 static void *start_one_after_the_other(void *number)
 {
-    for (size_t life = (uintptr_t)number; !atomic_load_explicit(&stop, memory_order_relaxed); life += 100) {
-        pthread_t thread;
-        must(pthread_create(&thread, NULL, live_shortly, (void *)life) == 0);
-        must(pthread_join(thread, NULL) == 0);
-    }
+    for (size_t life = (uintptr_t)number; !atomic_load_explicit(&stop, memory_order_relaxed); life += 100)
+        run_thread(live_shortly, (void *)life);
     return NULL;
 }
 

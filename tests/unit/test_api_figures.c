@@ -461,8 +461,6 @@ static void *use_and_leave(void *arena)
 /* What stays in demand goes when its time is over: of an arena without ticks, and of one that all caches left. */
 static void what_was_in_demand_does_not_stay_for_ever(void **state)
 {
-    pthread_t thread;
-
     (void)state;
     arena_t *arena = arena_create(&(arena_options_t){.flags = ARENA_NO_CACHE, .purge_delay_ms = 10});
     use_and_leave(arena);
@@ -473,8 +471,7 @@ static void what_was_in_demand_does_not_stay_for_ever(void **state)
     assert_true(stats_of(arena).resident_bytes <= 30 * MIB);
     arena_destroy(arena);
     arena = arena_create(NULL);
-    must(pthread_create(&thread, NULL, use_and_leave, arena) == 0);
-    must(pthread_join(thread, NULL) == 0);
+    run_thread(use_and_leave, arena);
     assert_true(!ARENA_TCACHE || stats_of(arena).resident_bytes <= 30 * MIB);
     arena_destroy(arena);
 }

@@ -129,17 +129,13 @@ static void no_lock_is_held_after_any_misuse(void **state)
         for (volatile int way = 0; way < 9; way++) {
             void *volatile live = arena_alloc(arena, sizes[s]);
             void *volatile freed = arena_alloc(arena, sizes[s]);
-            pthread_t thread;
-            void *healthy;
             fill(live, sizes[s], s);
             arena_free(arena, freed);
             if (setjmp(back) == 0)
                 misuse_in_way(way, live, freed);
             else
                 caught++;
-            assert_int_equal(pthread_create(&thread, NULL, use_from_another_thread, NULL), 0);
-            pthread_join(thread, &healthy);
-            assert_ptr_equal(healthy, arena);
+            assert_ptr_equal(run_thread(use_from_another_thread, NULL), arena);
             assert_true(holds(live, sizes[s], s));
             arena_free(arena, live);
         }
@@ -195,14 +191,9 @@ static void *free_twice(void *unused)
 
 static void the_handler_may_end_the_thread(void **state)
 {
-    pthread_t thread;
-    void *answer = NULL;
-
     (void)state;
     arena_set_error_handler(end_the_thread, NULL);
-    assert_int_equal(pthread_create(&thread, NULL, free_twice, NULL), 0);
-    pthread_join(thread, &answer);
-    assert_ptr_equal(answer, arena);
+    assert_ptr_equal(run_thread(free_twice, NULL), arena);
     arena_set_error_handler(leave, &reports);
     assert_ptr_equal(use_from_another_thread(NULL), arena);
     assert_int_equal(stats_of(arena).live_blocks, 0);

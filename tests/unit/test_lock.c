@@ -203,14 +203,12 @@ static void *ask_whether_held(void *answer)
 
 static void another_threads_lock_is_not_ones_own(void **state)
 {
-    pthread_t thread;
     bool answer = true;
 
     (void)state;
     shared = lock_of(RANK_ARENA);
     lock_acquire(&shared);
-    must(pthread_create(&thread, NULL, ask_whether_held, &answer) == 0);
-    must(pthread_join(thread, NULL) == 0);
+    run_thread(ask_whether_held, &answer);
     lock_release(&shared);
     assert_int_equal(answer, !CHECK_DEBUG);
 }

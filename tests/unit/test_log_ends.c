@@ -46,15 +46,6 @@ static int status_of_end(void (*body)(void), char *errors, size_t bytes)
     return status;
 }
 
-static size_t count_in(const char *text, const char *part)
-{
-    size_t count = 0;
-
-    for (const char *at = text; (at = strstr(at, part)) != NULL; at++)
-        count++;
-    return count;
-}
-
 static void expect_end(void (*body)(void), int signal_or_0, size_t allocations, size_t frees)
 {
     char errors[1000];
