@@ -5,7 +5,7 @@
  * One thread only, as the contract of ARENA_SOURCE_SBRK asks.
  */
 #define _GNU_SOURCE
-#include "../support.h"
+#include "../unit/one_arena.h"
 
 enum { MOST = 4000, MOST_FOREIGN = 64 };
 
@@ -15,26 +15,17 @@ typedef struct {
 } foreign_t;
 
 static uint64_t seed;
-static arena_t *arena;
 static char *blocks[MOST];
 static size_t sizes[MOST], held;
 static foreign_t foreign[MOST_FOREIGN];
 static size_t foreigners;
 
-static int open_arena(void **state)
+static int open_by_sbrk(void **state)
 {
     const arena_options_t *options = *state;
 
     held = foreigners = 0;
     return (arena = arena_create(options)) == NULL;
-}
-
-static int close_arena(void **state)
-{
-    (void)state;
-    int broken = arena_check(arena);
-    arena_destroy(arena);
-    return broken;
 }
 
 static void take_foreign(size_t bytes)
@@ -192,9 +183,9 @@ static arena_options_t granules = {.source = ARENA_SOURCE_SBRK};
 static arena_options_t pages = {
     .source = ARENA_SOURCE_SBRK, .flags = ARENA_NO_CACHE | ARENA_NO_SLABS, .growth_bytes = 4096};
 
-#define TEST_BY(options, name)                                           \
-    {                                                                    \
-#name " by " #options, name, open_arena, close_arena, &(options) \
+#define TEST_BY(options, name)                                             \
+    {                                                                      \
+#name " by " #options, name, open_by_sbrk, close_arena, &(options) \
     }
 #define TEST(name) TEST_BY(granules, name), TEST_BY(pages, name)
 

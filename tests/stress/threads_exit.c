@@ -4,27 +4,11 @@
  * still free and allocate.
  */
 #define _GNU_SOURCE
-#include "../support.h"
+#include "../unit/one_arena.h"
 
 #include <stdatomic.h>
 
 enum { ORPHANS = 16 }; /* caches of ended threads that may wait for others */
-
-static arena_t *arena;
-
-static int open_arena(void **state)
-{
-    (void)state;
-    return (arena = arena_create(NULL)) == NULL;
-}
-
-static int close_arena(void **state)
-{
-    (void)state;
-    int broken = arena_check(arena);
-    arena_destroy(arena);
-    return broken;
-}
 
 static void *live_shortly(void *number)
 {
@@ -204,11 +188,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(destructors_may_free_and_allocate_in_every_round,
                                         create_keys_around_the_librarys, delete_keys),
-        cmocka_unit_test_setup_teardown(thousands_of_short_threads_leave_nothing_behind, open_arena,
-                                        close_arena),
-        cmocka_unit_test_setup_teardown(blocks_of_ended_threads_serve_others, open_arena, close_arena),
-        cmocka_unit_test_setup_teardown(threads_may_end_while_their_arenas_are_destroyed, open_arena,
-                                        close_arena),
+        in_arena(thousands_of_short_threads_leave_nothing_behind),
+        in_arena(blocks_of_ended_threads_serve_others),
+        in_arena(threads_may_end_while_their_arenas_are_destroyed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,27 +4,9 @@
  * test_api_*.c.
  */
 #define _GNU_SOURCE
-#include "../support.h"
+#include "one_arena.h"
 
 #include <pthread.h>
-
-static arena_t *arena;
-
-static int open_arena(void **state)
-{
-    (void)state;
-    arena = arena_create(NULL);
-    return arena == NULL;
-}
-
-static int close_arena(void **state)
-{
-    (void)state;
-    int broken = arena_check(arena);
-    arena_destroy(arena);
-    arena = NULL;
-    return broken;
-}
 
 static void alloc_of_zero_gives_unique_blocks(void **state)
 {
@@ -361,13 +343,11 @@ static void *free_all(void *blocks)
 static void any_thread_may_free(void **state)
 {
     void *blocks[1000];
-    pthread_t thread;
 
     (void)state;
     for (size_t i = 0; i < 1000; i++)
         blocks[i] = arena_alloc(arena, i * i / 8);
-    assert_int_equal(pthread_create(&thread, NULL, free_all, blocks), 0);
-    pthread_join(thread, NULL);
+    run_thread(free_all, blocks);
     assert_int_equal(stats_of(arena).live_blocks, 0);
 }
 
@@ -381,30 +361,28 @@ static void the_version_string_is_that_of_the_macros(void **state)
     assert_string_equal(arena_version(), expected);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_arena, close_arena)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(alloc_of_zero_gives_unique_blocks),
-        TEST(impossible_sizes_fail_with_enomem),
-        TEST(calloc_whose_product_overflows_fails_with_enomem),
-        TEST(calloc_of_nothing_gives_unique_blocks),
-        TEST(a_null_arena_is_einval_everywhere),
-        TEST(null_blocks_and_arenas_are_ignored_by_free_and_destroy),
-        TEST(success_leaves_errno_alone),
-        TEST(all_usable_bytes_are_the_callers),
-        TEST(blocks_of_16_bytes_and_more_are_aligned_to_16),
-        TEST(aligned_alloc_serves_every_power_of_two_to_a_gigabyte),
-        TEST(many_aligned_blocks_do_not_overlap),
-        TEST(alignments_that_are_no_power_of_two_are_einval),
-        TEST(alignments_beyond_the_address_space_are_enomem),
-        TEST(calloc_is_zero_after_dirty_reuse),
-        TEST(free_sized_takes_every_size_up_to_the_usable),
-        TEST(batches_give_as_many_distinct_blocks_as_asked_for),
-        TEST(arena_of_knows_blocks_and_nothing_else),
-        TEST(any_thread_may_free),
-        TEST(the_version_string_is_that_of_the_macros),
+        in_arena(alloc_of_zero_gives_unique_blocks),
+        in_arena(impossible_sizes_fail_with_enomem),
+        in_arena(calloc_whose_product_overflows_fails_with_enomem),
+        in_arena(calloc_of_nothing_gives_unique_blocks),
+        in_arena(a_null_arena_is_einval_everywhere),
+        in_arena(null_blocks_and_arenas_are_ignored_by_free_and_destroy),
+        in_arena(success_leaves_errno_alone),
+        in_arena(all_usable_bytes_are_the_callers),
+        in_arena(blocks_of_16_bytes_and_more_are_aligned_to_16),
+        in_arena(aligned_alloc_serves_every_power_of_two_to_a_gigabyte),
+        in_arena(many_aligned_blocks_do_not_overlap),
+        in_arena(alignments_that_are_no_power_of_two_are_einval),
+        in_arena(alignments_beyond_the_address_space_are_enomem),
+        in_arena(calloc_is_zero_after_dirty_reuse),
+        in_arena(free_sized_takes_every_size_up_to_the_usable),
+        in_arena(batches_give_as_many_distinct_blocks_as_asked_for),
+        in_arena(arena_of_knows_blocks_and_nothing_else),
+        in_arena(any_thread_may_free),
+        in_arena(the_version_string_is_that_of_the_macros),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

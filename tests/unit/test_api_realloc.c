@@ -2,25 +2,7 @@
  * test_api_realloc.c: what arena_realloc promises over all ranges of sizes, classes to large mappings.
  */
 #define _GNU_SOURCE
-#include "../support.h"
-
-static arena_t *arena;
-
-static int open_arena(void **state)
-{
-    (void)state;
-    arena = arena_create(NULL);
-    return arena == NULL;
-}
-
-static int close_arena(void **state)
-{
-    (void)state;
-    int broken = arena_check(arena);
-    arena_destroy(arena);
-    arena = NULL;
-    return broken;
-}
+#include "one_arena.h"
 
 static size_t smaller(size_t a, size_t b)
 {
@@ -255,21 +237,19 @@ static void the_last_block_grows_with_the_break(void **state)
     arena_destroy(heap);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_arena, close_arena)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(contents_survive_every_step_up_and_down),
-        TEST(a_vector_that_grows_by_half_keeps_its_contents_beside_others),
-        TEST(a_walled_in_large_block_moves_with_its_contents),
-        TEST(growth_of_a_large_block_keeps_the_figures_exact),
-        TEST(a_null_block_is_an_allocation),
-        TEST(size_zero_gives_a_unique_block_for_the_old_one),
-        TEST(failure_leaves_the_block_untouched),
-        TEST(shrinking_never_fails_even_when_nothing_is_left),
-        TEST(an_over_aligned_block_may_be_reallocated),
-        TEST(room_to_grow_is_bounded_by_what_is_in_use),
+        in_arena(contents_survive_every_step_up_and_down),
+        in_arena(a_vector_that_grows_by_half_keeps_its_contents_beside_others),
+        in_arena(a_walled_in_large_block_moves_with_its_contents),
+        in_arena(growth_of_a_large_block_keeps_the_figures_exact),
+        in_arena(a_null_block_is_an_allocation),
+        in_arena(size_zero_gives_a_unique_block_for_the_old_one),
+        in_arena(failure_leaves_the_block_untouched),
+        in_arena(shrinking_never_fails_even_when_nothing_is_left),
+        in_arena(an_over_aligned_block_may_be_reallocated),
+        in_arena(room_to_grow_is_bounded_by_what_is_in_use),
         cmocka_unit_test(the_last_block_grows_with_the_break),
     };
 

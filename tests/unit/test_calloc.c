@@ -1,29 +1,17 @@
 /* test_calloc.c: what calloc need not clear it does not touch, and what it must it clears. */
 #include "../../arena/stock.h"
-#include "../support.h"
-#include "arena.h"
-
-#include <string.h>
+#include "one_arena.h"
 
 enum { BLOCKS = 200, SMALLEST = 20000, STEP = 1500 }; /* bytes: up to above LARGE_MIN_BYTES */
 
-static arena_t *arena;
 static char *blocks[BLOCKS];
 
-static int open_arena(void **state)
+static int open_large_arena(void **state)
 {
     (void)state;
     stock_trim(0); /* used memory with which the next arena would begin */
-    arena = arena_create(&(arena_options_t){.first_region_bytes = (size_t)64 << 20}); /* it need not grow */
+    arena = arena_create(&(arena_options_t){.first_region_bytes = 64 * MIB}); /* it need not grow */
     return arena == NULL;
-}
-
-static int close_arena(void **state)
-{
-    (void)state;
-    int broken = arena_check(arena);
-    arena_destroy(arena);
-    return broken;
 }
 
 static size_t bytes_of(size_t block)
@@ -46,10 +34,7 @@ static size_t calloc_all(void)
 
 static size_t resident_bytes(void)
 {
-    arena_stats_t stats;
-
-    arena_stats(arena, &stats, sizeof stats);
-    return stats.resident_bytes;
+    return stats_of(arena).resident_bytes;
 }
 
 static void fresh_memory_is_not_touched(void **state)
@@ -96,14 +81,14 @@ static void cached_blocks_are_cleared(void **state)
     }
 }
 
-#define in_arena(test) cmocka_unit_test_setup_teardown(test, open_arena, close_arena)
+#define in_large_arena(test) cmocka_unit_test_setup_teardown(test, open_large_arena, close_arena)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        in_arena(fresh_memory_is_not_touched),
-        in_arena(used_memory_is_cleared),
-        in_arena(cached_blocks_are_cleared),
+        in_large_arena(fresh_memory_is_not_touched),
+        in_large_arena(used_memory_is_cleared),
+        in_large_arena(cached_blocks_are_cleared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

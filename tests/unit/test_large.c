@@ -7,22 +7,13 @@
 #include "../../arena/pagemap.h"
 #include "../../arena/region.h"
 #include "layer.h"
+#include "one_arena.h"
 
-static arena_t *arena;
-
-static int open_arena(void **state)
+static int open_layer(void **state)
 {
     (void)state;
     arena = layer_arena(0, 4);
     return 0;
-}
-
-static int close_arena(void **state)
-{
-    (void)state;
-    int broken = arena_check(arena);
-    arena_destroy(arena);
-    return broken;
 }
 
 static void *take(size_t request)
@@ -345,25 +336,25 @@ static void a_tick_leaves_no_more_idle_than_is_in_use(void **state)
     arena_destroy(whole);
 }
 
-#define in_arena(test) cmocka_unit_test_setup_teardown(test, open_arena, close_arena)
+#define in_layer(test) cmocka_unit_test_setup_teardown(test, open_layer, close_arena)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        in_arena(a_block_is_whole_pages_of_zeroes_on_a_granule),
-        in_arena(only_the_first_granule_has_an_entry),
-        in_arena(coming_and_going_does_not_wander_through_the_addresses),
-        in_arena(an_alignment_beyond_a_granule_is_kept),
-        in_arena(a_pointer_into_the_block_is_interior),
-        in_arena(another_arenas_block_is_not_taken),
-        in_arena(the_threshold_rises_with_what_is_freed),
-        in_arena(a_size_that_comes_and_goes_is_soon_served_by_chunks),
-        in_arena(growing_keeps_the_contents_and_moves_the_entry),
-        in_arena(shrinking_keeps_the_contents_and_gives_pages_back),
-        in_arena(the_same_size_stays_where_it_is),
-        in_arena(the_limit_refuses_and_changes_nothing),
-        in_arena(an_impossible_size_is_refused),
-        in_arena(releasing_all_leaves_nothing),
+        in_layer(a_block_is_whole_pages_of_zeroes_on_a_granule),
+        in_layer(only_the_first_granule_has_an_entry),
+        in_layer(coming_and_going_does_not_wander_through_the_addresses),
+        in_layer(an_alignment_beyond_a_granule_is_kept),
+        in_layer(a_pointer_into_the_block_is_interior),
+        in_layer(another_arenas_block_is_not_taken),
+        in_layer(the_threshold_rises_with_what_is_freed),
+        in_layer(a_size_that_comes_and_goes_is_soon_served_by_chunks),
+        in_layer(growing_keeps_the_contents_and_moves_the_entry),
+        in_layer(shrinking_keeps_the_contents_and_gives_pages_back),
+        in_layer(the_same_size_stays_where_it_is),
+        in_layer(the_limit_refuses_and_changes_nothing),
+        in_layer(an_impossible_size_is_refused),
+        in_layer(releasing_all_leaves_nothing),
         cmocka_unit_test(new_memory_takes_the_place_of_idle_memory),
         cmocka_unit_test(new_memory_takes_the_place_of_what_is_freed_next),
         cmocka_unit_test(a_tick_leaves_no_more_idle_than_is_in_use),

@@ -7,10 +7,10 @@
 
 #include "../../arena/run.h"
 #include "layer.h"
+#include "one_arena.h"
 
 enum { GRANULES = 8, CLASS = 33, PER_SLAB = 64 }; /* 1,024-byte blocks: 64 a slab */
 
-static arena_t *arena;
 static granule_t base;
 
 static int open_heap(void **state)
@@ -20,14 +20,6 @@ static int open_heap(void **state)
     arena = layer_arena(0, GRANULES);
     base = layer_region(arena, GRANULES);
     return 0;
-}
-
-static int close_heap(void **state)
-{
-    (void)state;
-    int broken = arena_check(arena);
-    arena_destroy(arena);
-    return broken;
 }
 
 static char *take_one(unsigned class)
@@ -349,7 +341,7 @@ static void random_use_keeps_count_and_contents(void **state)
     assert_int_equal(arena->totals.free_run_bytes, GRANULES * GRANULE);
 }
 
-#define in_heap(test) cmocka_unit_test_setup_teardown(test, open_heap, close_heap)
+#define in_heap(test) cmocka_unit_test_setup_teardown(test, open_heap, close_arena)
 
 int main(void)
 {

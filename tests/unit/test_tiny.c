@@ -7,9 +7,9 @@
 #include "../../arena/carve.h"
 #include "../../arena/sizeclass.h"
 #include "layer.h"
+#include "one_arena.h"
 
 static _Alignas(16) char buffer[128 * 1024];
-static arena_t *arena;
 
 static arena_t *arena_in(char *start, size_t bytes, unsigned flags)
 {
@@ -29,14 +29,6 @@ static int open_buffer(void **state)
     (void)state;
     arena = arena_in(buffer, sizeof buffer, 0);
     return 0;
-}
-
-static int close_buffer(void **state)
-{
-    (void)state;
-    int broken = arena_check(arena);
-    arena_destroy(arena);
-    return broken;
 }
 
 static void *take(size_t request)
@@ -271,7 +263,7 @@ static void the_table_covers_a_buffer_at_any_address(void **state)
     }
 }
 
-#define in_buffer(test) cmocka_unit_test_setup_teardown(test, open_buffer, close_buffer)
+#define in_buffer(test) cmocka_unit_test_setup_teardown(test, open_buffer, close_arena)
 
 int main(void)
 {
