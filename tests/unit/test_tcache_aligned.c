@@ -3,36 +3,9 @@
  * chunks found again among what a thread's magazines hold, and what all of that costs in memory.
  */
 #define _GNU_SOURCE
-#include "../../arena/cachehook.h"
-#include "../../arena/chunk.h"
-#include "../../arena/slab.h"
-#include "../../tcache/depot.h"
-#include "../../tcache/tcache.h"
-#include "../support.h"
+#include "tcache_support.h"
 
-static arena_t *arena;
-
-static int open_arena(void **state)
-{
-    (void)state;
-    arena = arena_create(NULL);
-    return arena == NULL;
-}
-
-static int close_arena(void **state)
-{
-    (void)state;
-    int broken = arena_check(arena);
-    arena_destroy(arena);
-    return broken;
-}
-
-static bool is_in_slab(const void *block)
-{
-    return (pagemap_entry(block) ^ arena->tag) <= SLAB_CLASSES;
-}
-
-static void *take(size_t alignment, size_t size)
+static void *take_aligned(size_t alignment, size_t size)
 {
     void *block = any_size(arena_aligned_alloc(arena, alignment, size));
     must(block != NULL && is_aligned(block, alignment));
@@ -41,17 +14,10 @@ static void *take(size_t alignment, size_t size)
 }
 
 /* Until the class that serves it has a magazine. */
-static void earn(size_t alignment, size_t size)
+static void earn_aligned(size_t alignment, size_t size)
 {
     for (int i = 0; i <= EARN_FREES; i++)
-        arena_free(arena, take(alignment, size));
-}
-
-static void next_is_what_top_points_to(void)
-{
-    const cache_t *cache = table_lookup(arena);
-    for (unsigned class = 0; class <= CLASSES; class ++)
-        assert_ptr_equal(cache->next[class], *cache->top[class]);
+        arena_free(arena, take_aligned(alignment, size));
 }
 
 /* --- slabs --- */
@@ -62,10 +28,10 @@ static void many_aligned_requests_get_slabs_of_their_own(void **state)
     for (size_t alignment = 32; alignment <= 4096; alignment *= 2) {
         for (size_t size = 1100; size <= SLAB_MAX - alignment; size += 700) {
             size_t rounded = align_up(size, alignment);
-            earn(alignment, size);
-            void *block = take(alignment, size);
+            earn_aligned(alignment, size);
+            void *block = take_aligned(alignment, size);
             assert_true(is_in_slab(block));
-            assert_int_equal(arena_usable_size(arena, block), sizeclass_bytes[sizeclass_of(rounded)]);
+            assert_int_equal(arena_usable_size(arena, block), class_bytes(rounded));
             arena_free(arena, block);
         }
     }
@@ -75,7 +41,7 @@ static void a_few_get_chunks_of_just_their_size(void **state)
 {
     (void)state;
     for (int i = 0; i < EARN_FREES; i++) {
-        void *block = take(64, 5000);
+        void *block = take_aligned(64, 5000);
         assert_false(is_in_slab(block));
         assert_true(arena_usable_size(arena, block) < 5064);
         arena_free(arena, block);
@@ -87,26 +53,26 @@ static void what_was_freed_last_is_given_out_next(void **state)
 {
     (void)state;
     for (size_t size = 2000; size <= ALIGNED_HELD_MAX; size *= 2) {
-        earn(256, size);
-        void *first = take(256, size), *second = take(256, size);
+        earn_aligned(256, size);
+        void *first = take_aligned(256, size), *second = take_aligned(256, size);
         arena_free(arena, first);
         arena_free(arena, second);
-        assert_ptr_equal(take(256, size), second);
-        assert_ptr_equal(take(256, size), first);
-        next_is_what_top_points_to();
+        assert_ptr_equal(take_aligned(256, size), second);
+        assert_ptr_equal(take_aligned(256, size), first);
+        next_is_what_top_points_to(own_cache());
     }
 }
 
 static void plain_requests_share_them(void **state)
 {
     (void)state;
-    earn(64, 3000);
-    void *aligned = take(64, 3000);
+    earn_aligned(64, 3000);
+    void *aligned = take_aligned(64, 3000);
     arena_free(arena, aligned);
-    void *plain = arena_alloc(arena, 3000);
+    void *plain = take(3000);
     assert_ptr_equal(plain, aligned);
     arena_free(arena, plain);
-    assert_ptr_equal(take(64, 3000), aligned);
+    assert_ptr_equal(take_aligned(64, 3000), aligned);
 }
 
 /* Of 16 a granule; as chunks every other page had nothing but a header in it. */
@@ -118,7 +84,7 @@ static void pages_at_pages_take_no_more_than_themselves(void **state)
     (void)state;
     for (size_t size = 100; size <= 4096; size += 3996) {
         for (int i = 0; i < PAGES; i++)
-            pages[i] = take(4096, size);
+            pages[i] = take_aligned(4096, size);
         arena_stats_t stats = stats_of(arena);
         assert_true(stats.mapped_bytes < (size_t)PAGES * 4096 / 2 * 3);
         arena_free_batch(arena, pages, PAGES);
@@ -130,9 +96,9 @@ static void a_block_of_theirs_may_be_reallocated(void **state)
     static const size_t sizes[] = {0, 100, 1024, 3000, 3584, 4096, 4097, 9000, 300000};
 
     (void)state;
-    earn(512, 4000);
+    earn_aligned(512, 4000);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        char *block = take(512, 4000);
+        char *block = take_aligned(512, 4000);
         assert_true(is_in_slab(block));
         fill(block, 4000, i);
         block = arena_realloc(arena, block, sizes[i]);
@@ -149,7 +115,7 @@ static void every_one_is_counted_over_ticks(void **state)
 
     (void)state;
     for (int i = 0; i < MANY; i++)
-        arena_free(arena, take(128, i % 3 == 0 ? 20000 : 2000));
+        arena_free(arena, take_aligned(128, i % 3 == 0 ? 20000 : 2000));
     arena_stats_t stats = stats_of(arena);
     assert_int_equal(stats.allocations, MANY);
     assert_int_equal(stats.frees, MANY);
@@ -162,12 +128,11 @@ static void what_stood_still_has_to_be_earned_anew(void **state)
     (void)state;
     for (int round = 0; round < 6; round++) {
         if (round == 2) /* the arena need not grow any more, which would send home what is cached */
-            earn(64, 3000);
-        for (int i = 0; i <= TICK_ALLOCATIONS; i++)
-            arena_free(arena, arena_alloc(arena, 64));
+            earn_aligned(64, 3000);
+        churn(TICK_ALLOCATIONS + 1, 64);
         must(usleep((PURGE_DELAY_MS + 10) * 1000) == 0);
     }
-    assert_false(is_in_slab(take(64, 3000)));
+    assert_false(is_in_slab(take_aligned(64, 3000)));
 }
 
 static void where_no_slab_may_be_chunks_serve(void **state)
@@ -182,9 +147,9 @@ static void where_no_slab_may_be_chunks_serve(void **state)
         options.buffer_bytes = kind == 2 ? sizeof buffer : 0;
         must((arena = arena_create(&options)) != NULL);
         for (size_t size = 1100; size < 3 * SLAB_MAX; size += 900) {
-            earn(1, size);
-            earn(1024, size);
-            assert_false(is_in_slab(take(1024, size)));
+            earn_aligned(1, size);
+            earn_aligned(1024, size);
+            assert_false(is_in_slab(take_aligned(1024, size)));
         }
         assert_int_equal(stats_of(arena).slabs, 0);
         assert_int_equal(arena_check(arena), 0);
@@ -202,8 +167,8 @@ static void a_plain_magazine_is_searched_for_an_aligned_block(void **state)
     void *plain[4];
 
     (void)state;
-    earn(4096, CHUNK);
-    void *aligned = take(4096, CHUNK);
+    earn_aligned(4096, CHUNK);
+    void *aligned = take_aligned(4096, CHUNK);
     must(arena_alloc_batch(arena, CHUNK, 4, plain) == 4);
     arena_free(arena, aligned);
     for (int i = 0; i < 4; i++) {
@@ -211,10 +176,10 @@ static void a_plain_magazine_is_searched_for_an_aligned_block(void **state)
         arena_free(arena, plain[i]);
     }
     size_t cached = stats_of(arena).cached_blocks;
-    assert_ptr_equal(take(4096, CHUNK), aligned);
-    next_is_what_top_points_to();
+    assert_ptr_equal(take_aligned(4096, CHUNK), aligned);
+    next_is_what_top_points_to(own_cache());
     assert_int_equal(stats_of(arena).cached_blocks, cached - 1);
-    assert_ptr_equal(arena_alloc(arena, CHUNK), plain[2]); /* the last went to where the aligned one was */
+    assert_ptr_equal(take(CHUNK), plain[2]); /* the last went to where the aligned one was */
 }
 
 static void so_are_those_behind_it(void **state)
@@ -223,8 +188,8 @@ static void so_are_those_behind_it(void **state)
     void *plain[MANY];
 
     (void)state;
-    earn(4096, CHUNK);
-    void *aligned = take(4096, CHUNK);
+    earn_aligned(4096, CHUNK);
+    void *aligned = take_aligned(4096, CHUNK);
     must(arena_alloc_batch(arena, CHUNK, MANY, plain) == MANY);
     arena_free(arena, aligned);
     for (int i = 0; i < MANY; i++) {
@@ -234,19 +199,18 @@ static void so_are_those_behind_it(void **state)
     const cache_t *cache = table_lookup(arena);
     must(cache->full_count[sizeclass_of(CHUNK)] != 0);
     size_t cached = stats_of(arena).cached_blocks;
-    assert_ptr_equal(take(4096, CHUNK), aligned);
-    next_is_what_top_points_to();
+    assert_ptr_equal(take_aligned(4096, CHUNK), aligned);
+    next_is_what_top_points_to(own_cache());
     assert_int_equal(stats_of(arena).cached_blocks, cached - 1);
 }
 
 static void one_that_is_not_found_is_made_and_found_the_next_time(void **state)
 {
     (void)state;
-    for (int i = 0; i <= EARN_FREES; i++)
-        arena_free(arena, arena_alloc(arena, CHUNK));
-    void *block = take(8192, CHUNK);
+    earn(CHUNK);
+    void *block = take_aligned(8192, CHUNK);
     arena_free(arena, block);
-    assert_ptr_equal(take(8192, CHUNK), block);
+    assert_ptr_equal(take_aligned(8192, CHUNK), block);
 }
 
 typedef struct {
@@ -275,7 +239,7 @@ static spread_t spread_of(const mix_t *mix)
         sizes[i] = size;
         most = live > most ? live : most;
         bool aligned = rng_below(&rng, 100) < mix->percent;
-        must((blocks[i] = aligned ? take(mix->alignment, size) : arena_alloc(arena, size)) != NULL);
+        must((blocks[i] = aligned ? take_aligned(mix->alignment, size) : arena_alloc(arena, size)) != NULL);
     }
     arena_stats_t stats = stats_of(arena);
     return (spread_t){(double)stats.peak_mapped_bytes / (double)most,
@@ -331,7 +295,7 @@ static void one_thread_allocates_and_another_frees(void **state)
     must(pthread_create(&thread, NULL, free_what_comes, NULL) == 0);
     for (int i = 0; i < PASSED; i++) {
         size_t size = rng_below(&rng, 2) == 0 ? 3000 : 1100 + rng_below(&rng, 12000);
-        void *block = take((size_t)64 << rng_below(&rng, 7), size);
+        void *block = take_aligned((size_t)64 << rng_below(&rng, 7), size);
         memset(block, i, size);
         while (atomic_load(&ring[i % RING]) != NULL)
             sched_yield();
@@ -369,7 +333,7 @@ static void another_thread_may_trim_meanwhile(void **state)
     for (int step = 0; step < STEPS; step++) {
         size_t i = rng_below(&rng, BLOCKS), size = rng_below(&rng, 2) == 0 ? CHUNK : 4096;
         arena_free(arena, blocks[i]);
-        blocks[i] = rng_below(&rng, 3) == 0 ? arena_alloc(arena, size) : take(512, size);
+        blocks[i] = rng_below(&rng, 3) == 0 ? arena_alloc(arena, size) : take_aligned(512, size);
         memset(blocks[i], step, size);
     }
     atomic_store(&done, true);
@@ -379,26 +343,24 @@ static void another_thread_may_trim_meanwhile(void **state)
     assert_int_equal(stats_of(arena).live_blocks, 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_arena, close_arena)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(many_aligned_requests_get_slabs_of_their_own),
-        TEST(a_few_get_chunks_of_just_their_size),
-        TEST(what_was_freed_last_is_given_out_next),
-        TEST(plain_requests_share_them),
-        TEST(pages_at_pages_take_no_more_than_themselves),
-        TEST(a_block_of_theirs_may_be_reallocated),
-        TEST(every_one_is_counted_over_ticks),
-        TEST(what_stood_still_has_to_be_earned_anew),
-        TEST(where_no_slab_may_be_chunks_serve),
-        TEST(a_plain_magazine_is_searched_for_an_aligned_block),
-        TEST(so_are_those_behind_it),
-        TEST(one_that_is_not_found_is_made_and_found_the_next_time),
-        TEST(memory_stays_bounded),
-        TEST(one_thread_allocates_and_another_frees),
-        TEST(another_thread_may_trim_meanwhile),
+        in_arena(many_aligned_requests_get_slabs_of_their_own),
+        in_arena(a_few_get_chunks_of_just_their_size),
+        in_arena(what_was_freed_last_is_given_out_next),
+        in_arena(plain_requests_share_them),
+        in_arena(pages_at_pages_take_no_more_than_themselves),
+        in_arena(a_block_of_theirs_may_be_reallocated),
+        in_arena(every_one_is_counted_over_ticks),
+        in_arena(what_stood_still_has_to_be_earned_anew),
+        in_arena(where_no_slab_may_be_chunks_serve),
+        in_arena(a_plain_magazine_is_searched_for_an_aligned_block),
+        in_arena(so_are_those_behind_it),
+        in_arena(one_that_is_not_found_is_made_and_found_the_next_time),
+        in_arena(memory_stays_bounded),
+        in_arena(one_thread_allocates_and_another_frees),
+        in_arena(another_thread_may_trim_meanwhile),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,52 +3,7 @@
  * a thread has used the class; chunks in magazines where no slab may be.
  */
 #define _GNU_SOURCE
-#include "../../arena/chunk.h"
-#include "../../arena/heap.h"
-#include "../../arena/pagemap.h"
-#include "../../arena/sizeclass.h"
-#include "../support.h"
-
-static arena_t *arena;
-
-static int open_arena(void **state)
-{
-    (void)state;
-    arena = arena_create(NULL);
-    return arena == NULL;
-}
-
-static int open_without_slabs(void **state)
-{
-    (void)state;
-    arena = arena_create(&(arena_options_t){.flags = ARENA_NO_SLABS, .fit = ARENA_FIT_BEST});
-    return arena == NULL;
-}
-
-static int close_arena(void **state)
-{
-    (void)state;
-    int broken = arena_check(arena);
-    arena_destroy(arena);
-    return broken;
-}
-
-static void *take(size_t size)
-{
-    void *block = arena_alloc(arena, size);
-    must(block != NULL);
-    return block;
-}
-
-static bool is_in_slab(const void *block)
-{
-    return (pagemap_entry(block) ^ arena->tag) <= SLAB_CLASSES;
-}
-
-static size_t class_bytes(size_t size)
-{
-    return sizeclass_bytes[sizeclass_of(size)];
-}
+#include "tcache_support.h"
 
 /* A thread that fills a table frees nothing before it is full. */
 static void many_get_slabs_before_any_is_freed(void **state)
@@ -114,8 +69,7 @@ static void a_little_more_than_a_class_is_earned_too(void **state)
 {
     (void)state;
     for (size_t size = 16384 - 16; size <= 16384 + 64; size += 16) {
-        for (int i = 0; i <= EARN_FREES; i++)
-            arena_free(arena, take(size));
+        earn(size);
         assert_int_equal(arena_good_size(arena, size), class_bytes(size));
     }
 }
@@ -145,8 +99,7 @@ static void without_slabs_magazines_hold_chunks(void **state)
 {
     (void)state;
     for (size_t size = SMALL_MAX + 1; size <= SLAB_MAX; size += 700) {
-        for (int i = 0; i <= EARN_FREES; i++)
-            arena_free(arena, take(size));
+        earn(size);
         void *block = take(size);
         assert_false(is_in_slab(block));
         assert_int_equal(arena_usable_size(arena, block), class_bytes(size));
@@ -176,17 +129,15 @@ static void an_alignment_that_no_class_has_is_kept(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_arena, close_arena)
     const struct CMUnitTest tests[] = {
-        TEST(many_get_slabs_before_any_is_freed),
-        TEST(above_the_slabs_they_wait_for_frees),
-        TEST(large_chunks_are_whole_lines_apart),
-        cmocka_unit_test_setup_teardown(all_that_is_left_over_fits_the_header, open_without_slabs,
-                                        close_arena),
-        TEST(a_little_more_than_a_class_is_earned_too),
-        TEST(what_is_filled_and_then_replaced_takes_no_more_room),
-        TEST(an_alignment_that_no_class_has_is_kept),
-        cmocka_unit_test_setup_teardown(without_slabs_magazines_hold_chunks, open_without_slabs, close_arena),
+        in_arena(many_get_slabs_before_any_is_freed),
+        in_arena(above_the_slabs_they_wait_for_frees),
+        in_arena(large_chunks_are_whole_lines_apart),
+        without_slabs(all_that_is_left_over_fits_the_header),
+        in_arena(a_little_more_than_a_class_is_earned_too),
+        in_arena(what_is_filled_and_then_replaced_takes_no_more_room),
+        in_arena(an_alignment_that_no_class_has_is_kept),
+        without_slabs(without_slabs_magazines_hold_chunks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,40 +3,12 @@
  * REALLOC_CACHED_MAX and where the class has a magazine; every other growth prefers the place where the block is.
  */
 #define _GNU_SOURCE
-#include "../../arena/config.h"
-#include "../support.h"
-
-enum { FREES_TO_EARN = 2 * EARN_FREES };
-
-static arena_t *arena;
-
-static int open_arena(void **state)
-{
-    (void)state;
-    arena = arena_create(NULL);
-    return arena == NULL;
-}
-
-static int close_arena(void **state)
-{
-    (void)state;
-    int broken = arena_check(arena);
-    arena_destroy(arena);
-    return broken;
-}
-
-static void *take(size_t size)
-{
-    void *block = arena_alloc(arena, size);
-    must(block != NULL);
-    return block;
-}
+#include "tcache_support.h"
 
 /* From here on its class has a magazine, and one block is in it: the one that is returned. */
 static void *cached_block(size_t size)
 {
-    for (int i = 0; i < FREES_TO_EARN; i++)
-        arena_free(arena, take(size));
+    churn(2 * EARN_FREES, size);
     void *block = take(size);
     arena_free(arena, block);
     return block;
@@ -130,11 +102,10 @@ static void what_grows_once_finds_holes_of_its_size(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_arena, close_arena)
     const struct CMUnitTest tests[] = {
-        TEST(doubling_takes_the_cached_block),         TEST(what_was_left_is_cached_in_turn),
-        TEST(growing_by_less_leaves_the_cache_alone),  TEST(large_growth_leaves_the_cache_alone),
-        TEST(without_a_magazine_it_grows_where_it_is), TEST(what_grows_once_finds_holes_of_its_size),
+        in_arena(doubling_takes_the_cached_block),         in_arena(what_was_left_is_cached_in_turn),
+        in_arena(growing_by_less_leaves_the_cache_alone),  in_arena(large_growth_leaves_the_cache_alone),
+        in_arena(without_a_magazine_it_grows_where_it_is), in_arena(what_grows_once_finds_holes_of_its_size),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
