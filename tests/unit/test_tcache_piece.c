@@ -1,0 +1,183 @@
+/*
+ * test_tcache_piece.c: how a class begins in a thread's cache: blocks carved from a piece, and slabs once they are many.
+ */
+#define _GNU_SOURCE
+#include "tcache_support.h"
+
+/* --- pieces --- */
+
+static void the_first_use_makes_a_cache_and_puts_it_into_the_table(void **state)
+{
+    (void)state;
+    assert_null(own_cache());
+    void *block = take(100);
+    assert_non_null(own_cache());
+    assert_ptr_equal(arena->caches, own_cache());
+    assert_int_equal(arena->cache_count, 1);
+    assert_ptr_equal(own_cache()->thread, thread_self.record);
+    assert_ptr_equal(own_cache()->thread->thread, &thread_self);
+    arena_free(arena, block);
+    assert_int_equal(thread_self.busy, 0);
+}
+
+static void young_blocks_are_carved_one_behind_the_other(void **state)
+{
+    (void)state;
+    char *last = take(100);
+    for (int i = 0; i < 10; i++) {
+        char *next = take(100);
+        assert_ptr_equal(next, last + chunk_size(chunk_of(last)));
+        assert_int_equal(chunk_class(chunk_of(last)), sizeclass_of(100));
+        assert_true(is_chunk(last));
+        last = next;
+    }
+}
+
+static void a_piece_serves_several_classes(void **state)
+{
+    (void)state;
+    char *small = take(24), *larger = take(300), *small_again = take(24);
+    assert_ptr_equal(larger, small + chunk_size(chunk_of(small)));
+    assert_ptr_equal(small_again, larger + chunk_size(chunk_of(larger)));
+}
+
+static void what_is_left_of_a_piece_is_an_open_chunk_of_its_owner(void **state)
+{
+    (void)state;
+    char *block = take(100);
+    cache_t *cache = own_cache();
+    assert_ptr_equal(cache->piece, chunk_next(chunk_of(block)));
+    assert_int_equal(chunk_class(cache->piece), CHUNK_PIECE);
+    assert_true(chunk_has_flag(cache->piece, CHUNK_OPEN));
+    assert_int_equal(chunk_size(cache->piece), cache->piece_bytes);
+}
+
+static void statistics_close_a_piece_and_count_what_was_carved(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 10; i++)
+        arena_alloc(arena, 100);
+    cache_t *cache = own_cache();
+    arena_stats_t stats = stats_of(arena);
+    assert_null(cache->piece);
+    assert_int_equal(cache->piece_bytes, 0);
+    assert_int_equal(stats.live_blocks, 10);
+    assert_int_equal(stats.live_bytes, 10 * class_bytes(100));
+    assert_int_equal(stats.allocations, 10);
+    assert_true(stats_add_up(&stats));
+    assert_non_null(arena_alloc(arena, 100)); /* and go on */
+    assert_non_null(own_cache()->piece);
+}
+
+static void pieces_grow_up_to_their_bound(void **state)
+{
+    (void)state;
+    arena_alloc(arena, 16);
+    size_t first = own_cache()->next_piece_bytes;
+    assert_int_equal(first, 2 * PIECE_FIRST_BYTES);
+    for (size_t size = 16; size <= SMALL_MAX; size += 16) {
+        for (int i = 0; i < 10; i++)
+            arena_alloc(arena, size);
+    }
+    assert_int_equal(own_cache()->next_piece_bytes, PIECE_MAX_BYTES);
+}
+
+/* --- slabs --- */
+
+static void a_class_with_enough_live_blocks_gets_slabs(void **state)
+{
+    size_t in_chunks = 0, usable = class_bytes(64);
+
+    (void)state;
+    for (size_t i = 0; i < 3000; i++)
+        in_chunks += is_chunk(take(64));
+    assert_true(in_chunks * usable <= 2 * GRADUATE_BYTES);
+    assert_true(in_chunks * usable >= GRADUATE_BYTES / 2);
+    assert_true(is_in_slab(take(64)));
+    assert_true(stats_of(arena).slabs != 0);
+}
+
+static void *alloc_and_free_often(void *unused)
+{
+    for (int i = 0; i < 1000; i++) {
+        void *block = take(64);
+        must(is_chunk(block));
+        arena_free(arena, block);
+    }
+    return unused;
+}
+
+/* In a thread of its own: a cache that served other arenas before may be near a tick. */
+static void a_class_with_few_live_blocks_stays_in_chunks_for_a_while(void **state)
+{
+    (void)state;
+    run_thread(alloc_and_free_often, NULL);
+    assert_int_equal(stats_of(arena).slabs, 0);
+}
+
+static void a_class_found_busy_at_a_tick_gets_slabs(void **state)
+{
+    (void)state;
+    churn(2 * TICK_ALLOCATIONS + 10, 64);
+    void *block = take(64);
+    assert_true(is_in_slab(block));
+    assert_true(arena->granules->slab_class[sizeclass_of(64)].graduated);
+    arena_free(arena, block);
+}
+
+static void without_slabs_no_class_ever_gets_one(void **state)
+{
+    (void)state;
+    churn(2 * TICK_ALLOCATIONS + 10, 64);
+    for (int i = 0; i < 3000; i++)
+        assert_true(is_chunk(take(64)));
+    assert_int_equal(stats_of(arena).slabs, 0);
+}
+
+static void every_allocation_is_counted_over_ticks(void **state)
+{
+    enum { MANY = 3 * TICK_ALLOCATIONS + 777 };
+
+    (void)state;
+    for (int i = 0; i < MANY; i++)
+        arena_free(arena, arena_alloc(arena, i % 5 == 0 ? 5000 : 64));
+    arena_stats_t stats = stats_of(arena);
+    assert_int_equal(stats.allocations, MANY);
+    assert_int_equal(stats.frees, MANY);
+    assert_int_equal(stats.live_blocks, 0);
+}
+
+static void a_refill_gives_ascending_addresses(void **state)
+{
+    (void)state;
+    while (!is_in_slab(take(64))) {
+    }
+    size_t ascending = 0;
+    char *last = take(64);
+    for (int i = 0; i < 500; i++) {
+        char *next = take(64);
+        ascending += next == last + 64;
+        last = next;
+    }
+    assert_true(ascending >= 490);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        in_roomy_arena(the_first_use_makes_a_cache_and_puts_it_into_the_table),
+        in_roomy_arena(young_blocks_are_carved_one_behind_the_other),
+        in_roomy_arena(a_piece_serves_several_classes),
+        in_roomy_arena(what_is_left_of_a_piece_is_an_open_chunk_of_its_owner),
+        in_roomy_arena(statistics_close_a_piece_and_count_what_was_carved),
+        in_roomy_arena(pieces_grow_up_to_their_bound),
+        in_roomy_arena(a_class_with_enough_live_blocks_gets_slabs),
+        in_roomy_arena(a_class_with_few_live_blocks_stays_in_chunks_for_a_while),
+        in_roomy_arena(a_class_found_busy_at_a_tick_gets_slabs),
+        without_slabs(without_slabs_no_class_ever_gets_one),
+        in_roomy_arena(every_allocation_is_counted_over_ticks),
+        in_roomy_arena(a_refill_gives_ascending_addresses),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
