@@ -76,8 +76,8 @@ enum {
     LEAF_LOG2 = 16,    /* granules that one page-map leaf describes */
 
     SMALL_CLASSES = 33,       /* 8, then 16 to 128 by 16, then 8 steps a doubling to 1,024 bytes: in slabs */
-    SLAB_CLASSES = 57,        /* and on, to 8,192 bytes: in slabs too, once a class has earned a magazine */
-    CLASSES = 113,            /* and on, to 1 MiB: chunks that magazines may hold */
+    SLAB_CLASSES = 59,        /* and on, to 8,192 bytes: in slabs too, once a class has earned a magazine */
+    CLASSES = 115,            /* and on, to 1 MiB: chunks that magazines may hold */
     SMALL_MAX = 1024,         /* bytes: the largest small class */
     SLAB_MAX = 8192,          /* bytes: the largest class that slabs serve */
     ALIGNED_HELD_MAX = 65536, /* bytes: the largest aligned chunk that a magazine may hold */

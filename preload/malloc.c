@@ -44,24 +44,28 @@ static NOINLINE void *malloc_large(size_t request)
     return home == NULL ? NULL : alloc_public(home, request);
 }
 
-/* A request above the small classes. */
+INLINE void *alloc_of_class(size_t class, size_t request)
+{
+    cache_enter(&thread_self);
+    return hit_alloc(table_home(), class, request, malloc_empty, malloc_tick);
+}
+
+/* A request above SLAB_MAX: the class takes a bit scan. */
+static NOINLINE void *malloc_wide(size_t request)
+{
+    return LIKELY(request <= CLASS_MAX) ? alloc_of_class(sizeclass_of_wide(request), request)
+                                        : malloc_large(request);
+}
+
 static NOINLINE void *malloc_medium(size_t request)
 {
-    if (UNLIKELY(request > CLASS_MAX)) {
-        return malloc_large(request);
-    }
-    cache_enter(&thread_self);
-    return hit_alloc(table_home(), sizeclass_of_medium(request), request, malloc_empty, malloc_tick);
+    return request <= SLAB_MAX ? alloc_of_class(sizeclass_of_medium(request), request) : malloc_wide(request);
 }
 
 void *malloc(size_t request)
 {
-    if (UNLIKELY(request > SMALL_MAX)) {
-        return malloc_medium(request);
-    }
-    size_t class = sizeclass_small[request];
-    cache_enter(&thread_self);
-    return hit_alloc(table_home(), class, request, malloc_empty, malloc_tick);
+    return LIKELY(request <= SMALL_MAX) ? alloc_of_class(sizeclass_small[request], request)
+                                        : malloc_medium(request);
 }
 
 /* The arena to ask about a block that somebody passed us: its own, or one that will report it. */

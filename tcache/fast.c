@@ -18,32 +18,33 @@ static NOINLINE void *alloc_beside(arena_t *arena, size_t size)
     return hit_alloc(cache, sizeclass_of(size), size, cache_alloc_empty, cache_alloc_tick);
 }
 
-/* A request above the small classes: the class takes a bit scan. */
-static NOINLINE void *alloc_medium(arena_t *arena, size_t size)
+INLINE void *alloc_of_class(arena_t *arena, size_t class, size_t size)
 {
-    if (UNLIKELY(size > CLASS_MAX)) {
-        return alloc_public(arena, size);
-    }
-    cache_enter(&thread_self);
-    cache_t *cache = table_lookup(arena);
-    if (UNLIKELY(cache->arena != arena)) {
-        return alloc_beside(arena, size);
-    }
-    return hit_alloc(cache, sizeclass_of_medium(size), size, cache_alloc_empty, cache_alloc_tick);
-}
-
-void *arena_alloc(arena_t *arena, size_t size)
-{
-    if (UNLIKELY(size > SMALL_MAX)) {
-        return alloc_medium(arena, size);
-    }
-    size_t class = sizeclass_small[size];
     cache_enter(&thread_self);
     cache_t *cache = table_lookup(arena);
     if (UNLIKELY(cache->arena != arena)) {
         return alloc_beside(arena, size);
     }
     return hit_alloc(cache, class, size, cache_alloc_empty, cache_alloc_tick);
+}
+
+/* A request above SLAB_MAX: the class takes a bit scan. */
+static NOINLINE void *alloc_wide(arena_t *arena, size_t size)
+{
+    return LIKELY(size <= CLASS_MAX) ? alloc_of_class(arena, sizeclass_of_wide(size), size)
+                                     : alloc_public(arena, size);
+}
+
+static NOINLINE void *alloc_medium(arena_t *arena, size_t size)
+{
+    return size <= SLAB_MAX ? alloc_of_class(arena, sizeclass_of_medium(size), size)
+                            : alloc_wide(arena, size);
+}
+
+void *arena_alloc(arena_t *arena, size_t size)
+{
+    return LIKELY(size <= SMALL_MAX) ? alloc_of_class(arena, sizeclass_small[size], size)
+                                     : alloc_medium(arena, size);
 }
 
 void cache_free_chunk(cache_t *cache, void *block)

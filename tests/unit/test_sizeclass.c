@@ -1,6 +1,7 @@
 /*
  * test_sizeclass.c: the class tables, derived anew from their rule: 8; 16 to 128 by 16; then 8 steps a
- * doubling, to 8 KiB in slabs and to 1 MiB in chunks.
+ * doubling, to 8 KiB in slabs and to 1 MiB in chunks. Above 1, 2 and 4 KiB a 15th more is a class, and from there to
+ * 8 KiB 14 to 8 of each fill a slab.
  */
 #define _GNU_SOURCE
 #include "../../arena/sizeclass.h"
@@ -17,14 +18,26 @@ static void derive_steps(size_t from)
         rule[++classes] = from + step * from / 8;
 }
 
+static void derive_fitted(void)
+{
+    for (size_t blocks = 14; blocks >= 8; blocks--)
+        rule[++classes] = align_down(GRANULE / blocks, 64);
+}
+
 static void derive(void)
 {
     rule[1] = 8;
     classes = 1;
     for (size_t bytes = 16; bytes <= 128; bytes += 16)
         rule[++classes] = bytes;
-    for (size_t from = 128; from < CLASS_MAX; from *= 2)
-        derive_steps(from);
+    for (size_t from = 128; from < CLASS_MAX; from *= 2) {
+        if (from >= SMALL_MAX && from < SLAB_MAX)
+            rule[++classes] = align_down(from * 16 / 15, 16);
+        if (from == SLAB_MAX / 2)
+            derive_fitted();
+        else
+            derive_steps(from);
+    }
 }
 
 static void there_are_as_many_classes_as_the_rule_makes(void **state)
