@@ -75,7 +75,7 @@ static void *resize_chunk(arena_t *arena, void *block, size_t usable, size_t req
 /* Much is free between chunks: room for growth that did not come. */
 static bool is_spread_locked(const arena_t *arena)
 {
-    return arena->totals.free_chunk_bytes > arena->totals.chunk_usable / 8 + RETAIN_BYTES;
+    return arena->totals.free_chunk_bytes > arena->totals.chunk_usable / 8 + ROOM_BYTES;
 }
 
 /*
