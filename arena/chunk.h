@@ -41,6 +41,7 @@ enum {
     CHUNK_FLAGS = 7,
     CHUNK_HEADER = 8,
     CHUNK_LINE = 64,
+    CHUNK_LINES_MIN = 8192,                /* larger chunks are whole lines (want_chunk_size) */
     RUN_FRONT = CHUNK_LINE - CHUNK_HEADER, /* unused bytes at the start of a run of granules */
     CHUNK_MIN = 32,
 

@@ -76,10 +76,10 @@ enum {
     LEAF_LOG2 = 16,    /* granules that one page-map leaf describes */
 
     SMALL_CLASSES = 33,       /* 8, then 16 to 128 by 16, then 8 steps a doubling to 1,024 bytes: in slabs */
-    SLAB_CLASSES = 59,        /* and on, to 8,192 bytes: in slabs too, once a class has earned a magazine */
-    CLASSES = 115,            /* and on, to 1 MiB: chunks that magazines may hold */
+    SLAB_CLASSES = 63,        /* and on, to 16 KiB: in slabs too, once a class has earned a magazine */
+    CLASSES = 111,            /* and on, to 1 MiB: chunks that magazines may hold */
     SMALL_MAX = 1024,         /* bytes: the largest small class */
-    SLAB_MAX = 8192,          /* bytes: the largest class that slabs serve */
+    SLAB_MAX = 16384,         /* bytes: the largest class that slabs serve */
     ALIGNED_HELD_MAX = 65536, /* bytes: the largest aligned chunk that a magazine may hold */
     CLASS_MAX = 1048576,      /* bytes: the largest class */
 
@@ -107,7 +107,7 @@ enum {
 #define CACHE_HELD_BYTES (1 * MIB)     /* full magazines that a thread keeps, and a quarter of one class; */
 #define CACHE_MOST_BYTES (4 * MIB)     /* rises up to this while it takes others from the depot */
 #define DEPOT_CLASS_BYTES (4 * MIB)    /* full magazines of one class in a depot */
-#define DEPOT_SLAB_BYTES (256 * KIB)   /* of one that slabs serve */
+#define DEPOT_SMALL_BYTES (256 * KIB)  /* of a small one */
 #define DEPOT_HELD_BYTES (16 * MIB)    /* and of all classes */
 #define FILL_ONE_BYTES (16 * KIB)      /* a refill takes no more than one block from here on */
 #define REALLOC_CACHED_MAX (8 * KIB)   /* to twice its bytes or more, a block grows by a move up to this */

@@ -4,10 +4,10 @@
  *
  * Class 0 is none. 1: 8 bytes; 2 to 9: 16 to 128 by 16; then 8 steps a doubling (at most 12.5 % waste), to SLAB_MAX
  * in slabs and to CLASS_MAX in chunks. But from SMALL_MAX to SLAB_MAX:
- * - A power of two and a header, or a terminating byte, is a frequent request, and would waste an eighth. So the first
- *   step of a doubling is what 15 blocks have room for where 16 of the power of two had.
- * - From 4 KiB on the other steps are what 14 to 8 blocks of a slab have room for, in multiples of 64: equal ones would
- *   leave up to a twelfth of the slab over.
+ * - A power of two and a header, or a terminating byte, is a frequent request, and would waste an eighth. So above 1, 2
+ *   and 4 KiB the first step is what 15 blocks have room for where 16 of the power of two had.
+ * - From there the steps are what 14 to 4 blocks of a slab have room for, in multiples of 64 (at most 20 % waste): equal
+ *   ones would leave up to a twelfth of the slab over, and more from 8 KiB on.
  */
 #ifndef ARENA_SIZECLASS_H
 #define ARENA_SIZECLASS_H
@@ -34,7 +34,7 @@ INLINE unsigned sizeclass_of_wide(size_t request)
 {
     unsigned log2 = floor_log2(request - 1);
     unsigned steps = (unsigned)((request - 1) >> (log2 - 3)); /* 8 to 15: the highest bits */
-    return 8 * log2 + steps - (8 * 13 + 8) + SLAB_CLASSES + 1;
+    return 8 * log2 + steps - (8 * 14 + 8) + SLAB_CLASSES + 1;
 }
 
 /* The class of a request of at most CLASS_MAX bytes; 0 gets class 1. */

@@ -21,7 +21,7 @@ unsigned want_class(const arena_t *arena, size_t request)
 size_t want_chunk_size(const arena_t *arena, size_t usable)
 {
     size_t size = chunk_size_for(usable, arena->quantum);
-    bool lines = size > SLAB_MAX && cachehook_allowed(arena);
+    bool lines = size > CHUNK_LINES_MIN && cachehook_allowed(arena);
     return lines ? align_up(size, CHUNK_LINE) : size;
 }
 

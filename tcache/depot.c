@@ -32,12 +32,12 @@ size_t depot_total_bytes(depot_t *depot)
 }
 
 /*
- * Blocks of slabs are for other threads to take, and no more than that is kept: one that goes home into its slab's bitmap
+ * Small blocks are for other threads to take, and no more than that is kept: one that goes home into its slab's bitmap
  * is cheap, and comes out again in the order of the addresses, where a depot returns them in that of the frees.
  */
 static size_t most_bytes(unsigned class)
 {
-    return class <= SLAB_CLASSES ? DEPOT_SLAB_BYTES : DEPOT_CLASS_BYTES;
+    return class <= SMALL_CLASSES ? DEPOT_SMALL_BYTES : DEPOT_CLASS_BYTES;
 }
 
 bool depot_put(depot_t *depot, unsigned class, magazine_t *magazine)

@@ -1,7 +1,7 @@
 /*
  * test_sizeclass.c: the class tables, derived anew from their rule: 8; 16 to 128 by 16; then 8 steps a
- * doubling, to 8 KiB in slabs and to 1 MiB in chunks. Above 1, 2 and 4 KiB a 15th more is a class, and from there to
- * 8 KiB 14 to 8 of each fill a slab.
+ * doubling, to 16 KiB in slabs and to 1 MiB in chunks. Above 1, 2 and 4 KiB a 15th more is a class, and from there to
+ * 16 KiB 14 to 4 of each fill a slab.
  */
 #define _GNU_SOURCE
 #include "../../arena/sizeclass.h"
@@ -20,7 +20,7 @@ static void derive_steps(size_t from)
 
 static void derive_fitted(void)
 {
-    for (size_t blocks = 14; blocks >= 8; blocks--)
+    for (size_t blocks = 14; blocks >= 4; blocks--)
         rule[++classes] = align_down(GRANULE / blocks, 64);
 }
 
@@ -31,11 +31,11 @@ static void derive(void)
     for (size_t bytes = 16; bytes <= 128; bytes += 16)
         rule[++classes] = bytes;
     for (size_t from = 128; from < CLASS_MAX; from *= 2) {
-        if (from >= SMALL_MAX && from < SLAB_MAX)
+        if (from >= SMALL_MAX && from <= 4096)
             rule[++classes] = align_down(from * 16 / 15, 16);
-        if (from == SLAB_MAX / 2)
+        if (from == 4096)
             derive_fitted();
-        else
+        else if (from != 8192)
             derive_steps(from);
     }
 }
@@ -88,14 +88,16 @@ static void classes_grow_and_fit_chunks_and_slabs(void **state)
     }
 }
 
-/* Up to 112 bytes the 16-byte grain of alignment decides, not the rule of eighths. */
+/* Up to 112 bytes the 16-byte grain of alignment decides, not the rule of eighths; above 8 KiB what fits a slab. */
 static void at_most_an_eighth_is_wasted(void **state)
 {
     (void)state;
     for (size_t request = 1; request <= CLASS_MAX; request++) {
         size_t usable = sizeclass_bytes[sizeclass_of(request)];
         assert_true(usable >= request);
-        if (request > 112)
+        if (request > 8192 && request <= SLAB_MAX)
+            assert_true((usable - request) * 16 <= 3 * usable + usable / 4);
+        else if (request > 112)
             assert_true((usable - request) * 8 <= usable);
         else
             assert_true(usable - request < 16);

@@ -160,7 +160,7 @@ static void where_no_slab_may_be_chunks_serve(void **state)
 
 /* --- chunks --- */
 
-enum { CHUNK = 12000 };
+enum { CHUNK = 24000 };
 
 static void a_plain_magazine_is_searched_for_an_aligned_block(void **state)
 {

@@ -12,12 +12,12 @@
 static void a_class_above_the_slabs_earns_its_magazine(void **state)
 {
     (void)state;
-    churn(EARN_FREES, 5000);
+    churn(EARN_FREES, 22000);
     assert_int_equal(stats_of(arena).cached_blocks, 0);
-    churn(1, 5000);
+    churn(1, 22000);
     size_t cached = stats_of(arena).cached_blocks;
     assert_true(cached != 0);
-    void *block = take(5000);
+    void *block = take(22000);
     assert_int_equal(stats_of(arena).cached_blocks, cached - 1);
     arena_free(arena, block);
     assert_int_equal(stats_of(arena).cached_blocks, cached);
@@ -31,7 +31,7 @@ static void *free_them(void *blocks)
 
 static void one_that_allocates_for_another_thread_earns_it_too(void **state)
 {
-    enum { SIZE = 11000 };
+    enum { SIZE = 22008 };
     void *blocks[EARN_FREES];
 
     (void)state;
@@ -47,7 +47,8 @@ static void until_then_it_gets_chunks_of_just_the_size(void **state)
 {
     (void)state;
     for (size_t size = SMALL_MAX + 8; size < LARGE_MIN_BYTES; size += size / 20 * 8) {
-        size_t own = align_up(size + CHUNK_HEADER, size > SLAB_MAX ? CHUNK_LINE : 16) - CHUNK_HEADER;
+        size_t chunk = align_up(size + CHUNK_HEADER, 16);
+        size_t own = align_up(chunk, chunk > CHUNK_LINES_MIN ? CHUNK_LINE : 16) - CHUNK_HEADER;
         void *block = take(size);
         assert_int_equal(arena_usable_size(arena, block), own);
         assert_int_equal(arena_good_size(arena, size), own);

@@ -93,7 +93,7 @@ static void a_class_is_bounded_in_bytes(void **state)
         size_t count = 0;
         while (put_new(class) != NULL)
             count++;
-        size_t most = class <= SLAB_CLASSES ? DEPOT_SLAB_BYTES : DEPOT_CLASS_BYTES;
+        size_t most = class <= SMALL_CLASSES ? DEPOT_SMALL_BYTES : DEPOT_CLASS_BYTES;
         assert_true(count * magazine_bytes(class) >= most);
         assert_true((count - 1) * magazine_bytes(class) < most);
         while (count-- > 0)

@@ -13,7 +13,7 @@ static void many_get_slabs_before_any_is_freed(void **state)
         for (int i = 0; i < EARN_FREES / 2; i++) {
             void *exact = take(size);
             assert_false(is_in_slab(exact));
-            assert_true(arena_usable_size(arena, exact) < size + 16);
+            assert_true(arena_usable_size(arena, exact) < size + CHUNK_LINE);
         }
         for (int i = 0; i < EARN_FREES / 2; i++)
             take(size);
@@ -27,14 +27,14 @@ static void above_the_slabs_they_wait_for_frees(void **state)
 {
     (void)state;
     for (int i = 0; i < 3 * EARN_FREES; i++)
-        assert_true(arena_usable_size(arena, take(9300)) < class_bytes(9300));
+        assert_true(arena_usable_size(arena, take(18000)) < class_bytes(18000));
 }
 
 /* Copies between two buffers of 2^n bytes that lie 2^n + 16 apart are slow. */
 static void large_chunks_are_whole_lines_apart(void **state)
 {
     (void)state;
-    for (size_t size = SLAB_MAX + 1; size < LARGE_MIN_BYTES / 2; size += size / 3) {
+    for (size_t size = CHUNK_LINES_MIN; size < LARGE_MIN_BYTES / 2; size += size / 3) {
         char *first = take(size), *second = take(size);
         assert_int_equal((uintptr_t)first % CHUNK_LINE, 0);
         assert_int_equal((uintptr_t)second % CHUNK_LINE, 0);
