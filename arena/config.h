@@ -105,7 +105,7 @@ enum {
 #define GRANULE ((size_t)1 << GRANULE_LOG2)
 #define MAGAZINE_HELD_BYTES (64 * KIB) /* blocks of one class in one magazine, at most */
 #define CACHE_HELD_BYTES (1 * MIB)     /* full magazines that a thread keeps, and a quarter of one class; */
-#define CACHE_MOST_BYTES (4 * MIB)     /* rises up to this while it takes others from the depot */
+#define CACHE_MOST_BYTES (4 * MIB)     /* rises up to this while it takes large ones from the depot */
 #define DEPOT_CLASS_BYTES (4 * MIB)    /* full magazines of one class in a depot */
 #define DEPOT_SMALL_BYTES (256 * KIB)  /* of a small one */
 #define DEPOT_HELD_BYTES (16 * MIB)    /* and of all classes */

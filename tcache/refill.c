@@ -87,7 +87,8 @@ bool cache_load_full(cache_t *cache, unsigned class)
     magazine_t *magazine = may_take ? depot_take(depot, class) : NULL;
     if (magazine != NULL) {
         cache_load(cache, class, magazine);
-        cache->full_most = min_size(cache->full_most + magazine_bytes(class), CACHE_MOST_BYTES);
+        size_t more = class > SLAB_CLASSES ? magazine_bytes(class) : 0; /* of few blocks, at a mutex each */
+        cache->full_most = min_size(cache->full_most + more, CACHE_MOST_BYTES);
     }
     return magazine != NULL;
 }

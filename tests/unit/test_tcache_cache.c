@@ -199,19 +199,32 @@ static void come_to_a_tick_after_a_while(void)
     churn(TICK_ALLOCATIONS, 64);
 }
 
-static void a_cache_keeps_more_once_it_takes_back_what_it_gave(void **state)
+/* Frees many and takes them back, some from the depot. */
+static cache_t *cache_that_took_back(size_t size)
 {
     enum { BLOCKS = 2000 };
     static void *blocks[BLOCKS];
 
-    (void)state;
-    earn(9216);
+    earn(size);
     for (int round = 0; round < 3; round++) {
-        must(arena_alloc_batch(arena, 9216, BLOCKS, blocks) == BLOCKS);
+        must(arena_alloc_batch(arena, size, BLOCKS, blocks) == BLOCKS);
         arena_free_batch(arena, blocks, BLOCKS);
         check_bounds(own_cache());
     }
-    cache_t *cache = own_cache();
+    return own_cache();
+}
+
+/* Else each of many threads would, of all the classes it uses. */
+static void blocks_of_slabs_are_no_reason_to_keep_more(void **state)
+{
+    (void)state;
+    assert_int_equal(cache_that_took_back(SLAB_MAX)->full_most, CACHE_HELD_BYTES);
+}
+
+static void a_cache_keeps_more_once_it_takes_back_what_it_gave(void **state)
+{
+    (void)state;
+    cache_t *cache = cache_that_took_back(SLAB_MAX + 1);
     assert_int_equal(cache->full_most, CACHE_MOST_BYTES);
     assert_true(cache->full_bytes >= CACHE_MOST_BYTES / 4 - MAGAZINE_HELD_BYTES);
     for (int round = 0; round < 4; round++) /* and less again when it stands still */
@@ -325,6 +338,7 @@ int main(void)
         in_roomy_arena(one_that_serves_makes_room_before_all),
         in_roomy_arena(a_refill_of_large_classes_is_one_block),
         in_roomy_arena(a_cache_keeps_more_once_it_takes_back_what_it_gave),
+        in_roomy_arena(blocks_of_slabs_are_no_reason_to_keep_more),
         in_roomy_arena(what_a_cache_holds_is_used_before_the_arena_is_asked),
         in_roomy_arena(the_good_size_holds_after_another_thread_gave_the_class_up),
         in_roomy_arena(next_is_always_what_top_points_to),
