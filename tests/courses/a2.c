@@ -157,7 +157,7 @@ static int freed_blocks_are_reused_split_and_merged(void *unused)
     long grown = (long)(break_now() - top) - (long)first;
     for (size_t i = 0; i < MANY; i++)
         myfree(blocks[i]);
-    char *large = mymalloc(500000); /* what they had, in one piece */
+    char *large = mymalloc(250000); /* what they had, in one piece but where metadata lies between */
     must(large != NULL && large < guard);
     myfree(large);
     myfree(guard);
