@@ -25,9 +25,11 @@ bool alloc_wants_slab_locked(arena_t *arena, unsigned class)
     if (class > SMALL_CLASSES) {
         return true; /* it never was in chunks */
     }
-    slab_class_t *state = &arena->granules->slab_class[class];
-    state->graduated |= state->chunk_bytes >= (ptrdiff_t)GRADUATE_BYTES;
-    return state->graduated;
+    granules_t *granules = arena->granules;
+    if (granules->chunk_bytes[class] >= (ptrdiff_t)GRADUATE_BYTES) {
+        granules->graduated |= (uint64_t)1 << class;
+    }
+    return (granules->graduated >> class & 1) != 0;
 }
 
 /* Slabs serve an alignment that divides the class's size; those of classes for aligned requests only caches. */

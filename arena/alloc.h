@@ -43,19 +43,25 @@ HIDDEN void alloc_public_free(arena_t *arena, void *block);
  * is to be called when no lock is held. *zero: there is one, a chunk, and it reads as zero. */
 HIDDEN size_t alloc_fill(arena_t *arena, unsigned class, void **out, size_t count, bool *settle, bool *zero);
 
+INLINE _Atomic(uint8_t) *alloc_earned(granules_t *granules, unsigned class)
+{
+    check_debug(class > SLAB_CLASSES && class <= CLASSES);
+    return &granules->earned[class - SLAB_CLASSES - 1];
+}
+
 /* Whether blocks of a class above SLAB_MAX were freed EARN_FREES times where no magazine took them: by any thread, so
  * that one that allocates for others to free sees it. Any thread, no lock. */
 INLINE bool alloc_has_earned(const arena_t *arena, unsigned class)
 {
     return arena->granules != NULL &&
-           atomic_load_explicit(&arena->granules->earned[class], memory_order_relaxed) >= EARN_FREES;
+           atomic_load_explicit(alloc_earned(arena->granules, class), memory_order_relaxed) >= EARN_FREES;
 }
 
 /* Where a class stood still it has to be earned anew. */
 INLINE void alloc_forget_earned(arena_t *arena, unsigned class)
 {
     if (arena->granules != NULL) {
-        atomic_store_explicit(&arena->granules->earned[class], 0, memory_order_relaxed);
+        atomic_store_explicit(alloc_earned(arena->granules, class), 0, memory_order_relaxed);
     }
 }
 
@@ -99,7 +105,7 @@ HIDDEN bool alloc_wants_slab_locked(arena_t *arena, unsigned class);
 INLINE void alloc_count_chunk_locked(arena_t *arena, unsigned mark, int blocks)
 {
     if (!arena->in_buffer && mark <= SMALL_CLASSES) {
-        arena->granules->slab_class[mark].chunk_bytes += blocks * (ptrdiff_t)sizeclass_bytes[mark];
+        arena->granules->chunk_bytes[mark] += blocks * (ptrdiff_t)sizeclass_bytes[mark];
     }
 }
 

@@ -63,9 +63,9 @@ static uint32_t entry_locked(const arena_t *arena, const void *block)
 
 static void count_earned_by(granules_t *granules, unsigned class)
 {
-    uint8_t before = atomic_load_explicit(&granules->earned[class], memory_order_relaxed);
+    uint8_t before = atomic_load_explicit(alloc_earned(granules, class), memory_order_relaxed);
     uint8_t after = (uint8_t)min_size(before + 1u, EARN_FREES);
-    atomic_store_explicit(&granules->earned[class], after, memory_order_relaxed);
+    atomic_store_explicit(alloc_earned(granules, class), after, memory_order_relaxed);
 }
 
 /* Of a chunk that no magazine took. The class is that which would have served it: nobody knows what was asked for, and if
@@ -73,7 +73,7 @@ static void count_earned_by(granules_t *granules, unsigned class)
 static void count_earned_locked(arena_t *arena, size_t usable)
 {
     size_t least = align_down(usable, CHUNK_LINE);
-    if (arena->granules != NULL && least >= SLAB_MAX && least <= CLASS_MAX) {
+    if (arena->granules != NULL && usable > SLAB_MAX && least <= CLASS_MAX) {
         unsigned first = sizeclass_of(max_size(least, SLAB_MAX + 1));
         unsigned last = sizeclass_of(min_size(usable, CLASS_MAX));
         count_earned_by(arena->granules, first);

@@ -44,9 +44,7 @@ enum { FULLNESS_LISTS = 4 };
  */
 typedef struct {
     struct slab *partial[FULLNESS_LISTS];
-    ptrdiff_t chunk_bytes; /* usable bytes of this class that live in chunks; short of what caches carved */
     uint32_t slabs;
-    bool graduated; /* gets slabs */
 } slab_class_t;
 
 typedef struct region {
@@ -76,8 +74,11 @@ typedef struct {
     run_bins_t dirty_runs; /* free runs with a resident granule */
     run_bins_t clean_runs; /* free runs without one */
     slab_class_t slab_class[SLAB_CLASSES + 1];
+    /* small classes: usable bytes that live in chunks, short of what caches carved; and a bit each for those with slabs */
+    ptrdiff_t chunk_bytes[SMALL_CLASSES + 1];
+    uint64_t graduated;
     /* classes above SLAB_MAX: frees that no magazine took, up to EARN_FREES; relaxed, a hint. See alloc_has_earned */
-    _Atomic(uint8_t) earned[CLASSES + 1];
+    _Atomic(uint8_t) earned[CLASSES - SLAB_CLASSES];
     size_t clean_taken_bytes; /* out of clean runs while there were dirty ones, since the last purge */
     size_t large_taken_bytes; /* for large blocks, since the last look at what lies idle */
     size_t fresh_bytes;       /* of clean granules that never were resident */

@@ -14,7 +14,7 @@ static void count_locked(cache_t *cache)
             size_t usable = count * sizeclass_bytes[class];
             arena->totals.chunk_blocks += count;
             arena->totals.chunk_usable += usable;
-            arena->granules->slab_class[class].chunk_bytes += (ptrdiff_t)usable;
+            arena->granules->chunk_bytes[class] += (ptrdiff_t)usable;
             cache->carved_noted[class] = cache->carved[class];
         }
     }

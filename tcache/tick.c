@@ -86,7 +86,7 @@ static bool promote(cache_t *cache, unsigned class)
         return false;
     }
     lock_acquire(&arena->lock);
-    arena->granules->slab_class[class].graduated = true;
+    arena->granules->graduated |= (uint64_t)1 << class;
     lock_release(&arena->lock);
     piece_count(cache);
     cache->carved[class] = cache->carved_noted[class] = GRADUATE_BYTES;
