@@ -93,6 +93,7 @@ enum {
     CACHES_FEW = 64,                 /* arenas that a thread's record has room for; beyond, it maps more */
     EARN_FREES =
         64, /* uses of a class above SMALL_MAX, above SLAB_MAX frees too, before it gets a magazine */
+    EARN_LONG = 256,         /* uses of one above SLAB_MAX / 2 that slabs serve: few blocks of it fill one */
     TICK_ALLOCATIONS = 4096, /* cached allocations between two looks at the clock */
     PURGE_DELAY_MS = 250,
     REVOKE_POLL_MS = 20,  /* how long a revoker waits for a thread inside a fast path */

@@ -85,9 +85,15 @@ INLINE void cache_count_allocation(cache_t *cache)
  * each thread's magazine are much memory. Until then its requests get chunks of just their size. For one of slabs its own
  * use is enough, and must be: the room of chunks that are freed later is of no use to slabs.
  */
+INLINE unsigned cache_uses_to_earn(unsigned class)
+{
+    bool fills_a_slab_soon = class <= SLAB_CLASSES && sizeclass_bytes[class] > SLAB_MAX / 2;
+    return fills_a_slab_soon ? EARN_LONG : EARN_FREES;
+}
+
 INLINE bool cache_is_worth_a_magazine(const cache_t *cache, unsigned class)
 {
-    return class <= SMALL_CLASSES || (cache->missed[class] >= EARN_FREES &&
+    return class <= SMALL_CLASSES || (cache->missed[class] >= cache_uses_to_earn(class) &&
                                       (class <= SLAB_CLASSES || alloc_has_earned(cache->arena, class)));
 }
 
@@ -100,7 +106,7 @@ INLINE bool cache_has_magazine(const cache_t *cache, unsigned class)
 /* The class was wanted, and had no magazine. */
 INLINE void cache_count_miss(cache_t *cache, unsigned class)
 {
-    cache->missed[class] = (uint8_t)min_size(cache->missed[class] + 1u, EARN_FREES);
+    cache->missed[class] = (uint16_t)min_size(cache->missed[class] + 1u, EARN_LONG);
 }
 
 /* Takes the loaded magazine, an empty one, away. */

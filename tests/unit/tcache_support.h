@@ -7,7 +7,7 @@
 
 #include "../../arena/chunk.h"
 #include "../../arena/slab.h"
-#include "../../tcache/tcache.h"
+#include "../../tcache/cache.h"
 #include "one_arena.h"
 
 /* With a first region that has room for slabs: a class falls back on chunks rather than grow the arena. */
@@ -44,10 +44,16 @@ SUPPORT_UNUSED static void churn(size_t count, size_t size)
         arena_free(arena, take(size));
 }
 
-/* Until the class of `size` has a magazine. */
+/* Uses of the class of `size` until it has a magazine. */
+SUPPORT_UNUSED static unsigned uses_to_earn(size_t size)
+{
+    return cache_uses_to_earn(sizeclass_of(size));
+}
+
+/* Frees as well as allocations, as above SLAB_MAX both count. */
 SUPPORT_UNUSED static void earn(size_t size)
 {
-    churn(EARN_FREES + 1, size);
+    churn(uses_to_earn(size) + 1, size);
 }
 
 SUPPORT_UNUSED static size_t class_bytes(size_t size)

@@ -16,7 +16,7 @@ static void *take_aligned(size_t alignment, size_t size)
 /* Until the class that serves it has a magazine. */
 static void earn_aligned(size_t alignment, size_t size)
 {
-    for (int i = 0; i <= EARN_FREES; i++)
+    for (unsigned i = 0; i <= uses_to_earn(align_up(size, alignment)); i++)
         arena_free(arena, take_aligned(alignment, size));
 }
 

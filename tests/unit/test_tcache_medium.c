@@ -10,12 +10,12 @@ static void many_get_slabs_before_any_is_freed(void **state)
 {
     (void)state;
     for (size_t size = SMALL_MAX + 1; size <= SLAB_MAX; size += size / 16 * 8 - 3) {
-        for (int i = 0; i < EARN_FREES / 2; i++) {
+        for (unsigned i = 0; i < uses_to_earn(size) / 2; i++) {
             void *exact = take(size);
             assert_false(is_in_slab(exact));
             assert_true(arena_usable_size(arena, exact) < size + CHUNK_LINE);
         }
-        for (int i = 0; i < EARN_FREES / 2; i++)
+        for (unsigned i = 0; i < uses_to_earn(size) / 2; i++)
             take(size);
         void *block = take(size);
         assert_true(is_in_slab(block));

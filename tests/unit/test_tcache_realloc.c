@@ -8,7 +8,7 @@
 /* From here on its class has a magazine, and one block is in it: the one that is returned. */
 static void *cached_block(size_t size)
 {
-    churn(2 * EARN_FREES, size);
+    churn(2 * uses_to_earn(size), size);
     void *block = take(size);
     arena_free(arena, block);
     return block;
