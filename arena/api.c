@@ -4,7 +4,6 @@
  */
 #include "alloc.h"
 #include "cachehook.h"
-#include "name.h"
 #include "resize.h"
 #include "sizeclass.h"
 #include "want.h"

@@ -48,8 +48,8 @@ INLINE unsigned sizeclass_of(size_t request)
 
 /*
  * The slab class that serves a request at a power of two: its size is a multiple of it. 0: there is none, or the
- * request is 0. Between two powers of two up to 4 KiB all classes are multiples of one power of two, their step. A
- * multiple of more than the step is a class of its own, and every class there is a multiple of less.
+ * request is 0. Between two powers of two all small classes are multiples of one power of two, their step: a multiple of
+ * more than the step is a class of its own, and every class there is a multiple of less. Above, it is looked for.
  */
 INLINE unsigned sizeclass_of_aligned(size_t request, size_t alignment)
 {

@@ -180,9 +180,9 @@ void *realloc(void *block, size_t request)
     if (LIKELY(request <= usable && request >= usable - usable / 4 && request != 0)) {
         return block;
     }
-    if (usable != 0 && request - 1 < (kind <= SLAB_CLASSES ? SMALL_MAX : CLASS_MAX)) {
-        return kind <= SLAB_CLASSES ? realloc_slab(block, usable, request)
-                                    : realloc_chunk(block, usable, request);
+    bool in_slab = kind <= SLAB_CLASSES;
+    if (usable != 0 && request - 1 < (in_slab ? SMALL_MAX : CLASS_MAX)) {
+        return in_slab ? realloc_slab(block, usable, request) : realloc_chunk(block, usable, request);
     }
     return realloc_other(block, request);
 }

@@ -80,17 +80,18 @@ INLINE void cache_count_allocation(cache_t *cache)
     }
 }
 
+/* Of a class above SMALL_MAX, before it has a magazine. */
+INLINE unsigned cache_uses_to_earn(unsigned class)
+{
+    bool few_fill_a_slab = class <= SLAB_CLASSES && sizeclass_bytes[class] > SLAB_MAX / 2;
+    return few_fill_a_slab ? EARN_LONG : EARN_FREES;
+}
+
 /*
  * A class above SMALL_MAX has to earn it, by this thread's own use and in the arena: a few large blocks more or less in
  * each thread's magazine are much memory. Until then its requests get chunks of just their size. For one of slabs its own
  * use is enough, and must be: the room of chunks that are freed later is of no use to slabs.
  */
-INLINE unsigned cache_uses_to_earn(unsigned class)
-{
-    bool fills_a_slab_soon = class <= SLAB_CLASSES && sizeclass_bytes[class] > SLAB_MAX / 2;
-    return fills_a_slab_soon ? EARN_LONG : EARN_FREES;
-}
-
 INLINE bool cache_is_worth_a_magazine(const cache_t *cache, unsigned class)
 {
     return class <= SMALL_CLASSES || (cache->missed[class] >= cache_uses_to_earn(class) &&
