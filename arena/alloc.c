@@ -91,12 +91,11 @@ static void *take_locked(arena_t *arena, const want_t *want, bool *zero)
     return block;
 }
 
-void alloc_adopt_raw(arena_t *arena)
+void alloc_adopt_raw_locked(arena_t *arena)
 {
     if (!has_bounds(arena)) {
         return;
     }
-    lock_acquire(&arena->lock);
     for (region_t *region = arena->regions; region != NULL; region = region->next) {
         size_t kept = region->bytes - region->raw_bytes;
         if (region->raw_bytes != 0) {
@@ -104,7 +103,6 @@ void alloc_adopt_raw(arena_t *arena)
             region->raw_bytes = 0;
         }
     }
-    lock_release(&arena->lock);
 }
 
 static void flow_back_from(arena_t *arena, size_t least_bytes, size_t keep_bytes)
@@ -172,9 +170,8 @@ static void *grow_and_take(arena_t *arena, const want_t *want, bool *zero)
         block = take_locked(arena, want, zero);
     }
     lock_release(&arena->lock);
-    if (block == NULL && region_grow_unlocked(arena, need)) {
-        alloc_adopt_raw(arena);
-        lock_acquire(&arena->lock);
+    if (block == NULL && region_grow_and_lock(arena, need)) {
+        alloc_adopt_raw_locked(arena);
         block = take_locked(arena, want, zero);
         lock_release(&arena->lock);
     }
@@ -197,8 +194,9 @@ bool alloc_make_room(arena_t *arena, size_t usable)
         room = run_find_locked(arena, (uint32_t)((need + GRANULE - 1) >> GRANULE_LOG2)) != 0;
         lock_release(&arena->lock);
     }
-    if (!room && region_grow_unlocked(arena, need)) {
-        alloc_adopt_raw(arena);
+    if (!room && region_grow_and_lock(arena, need)) {
+        alloc_adopt_raw_locked(arena);
+        lock_release(&arena->lock);
         room = true;
     }
     lock_release(&arena->grow);

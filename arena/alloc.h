@@ -69,8 +69,8 @@ INLINE void alloc_forget_earned(arena_t *arena, unsigned class)
  * counted as an allocation. */
 HIDDEN void *alloc_exact(arena_t *arena, size_t request, bool *settle, bool *zero);
 
-/* Makes chunk runs, or their ends, of what is raw in regions outside the map. Caller holds grow. */
-HIDDEN void alloc_adopt_raw(arena_t *arena);
+/* Makes chunk runs, or their ends, of what is raw in regions outside the map. Caller holds grow and the mutex. */
+HIDDEN void alloc_adopt_raw_locked(arena_t *arena);
 
 /* Grows the arena so that a block of `usable` bytes can be taken, unless another thread just did; false: it
  * cannot. */

@@ -228,7 +228,9 @@ static void empty(arena_t *arena, bool keep_first)
     names_release(names);
     large_release(arena, larges, keep_first);
     region_release(arena, regions, keep_first);
-    alloc_adopt_raw(arena);
+    lock_acquire(&arena->lock);
+    alloc_adopt_raw_locked(arena);
+    lock_release(&arena->lock);
     lock_release(&arena->grow);
 }
 

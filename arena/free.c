@@ -207,12 +207,15 @@ size_t alloc_lower_break(arena_t *arena, size_t keep_bytes)
         bytes = carve_shorten_locked(arena, region->start, region->bytes, mapped - keep_bytes);
     }
     lock_release(&arena->lock);
-    if (bytes != 0 && !region_cut(arena, region, end - bytes, bytes)) {
-        alloc_adopt_raw(arena);
-        bytes = 0;
-    } else if (bytes != 0) {
+    if (bytes != 0) {
+        bool gone = region_cut(arena, region, end - bytes, bytes);
         lock_acquire(&arena->lock);
-        arena->purge_failed = false;
+        if (gone) {
+            arena->purge_failed = false;
+        } else {
+            alloc_adopt_raw_locked(arena);
+            bytes = 0;
+        }
         lock_release(&arena->lock);
     }
     lock_release(&arena->grow);

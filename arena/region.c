@@ -100,8 +100,9 @@ static void count_fresh(granules_t *granules, size_t bytes)
     granules->fresh_bytes += bytes - back;
 }
 
-/* Makes a span part of the arena. False: no memory for its description, the span is the caller's. */
-static bool adopt_span(arena_t *arena, const span_t *span)
+/* Makes a span part of the arena, and keeps the mutex. False, without it: no memory for its description, the span is
+ * the caller's. */
+static bool adopt_span_and_lock(arena_t *arena, const span_t *span)
 {
     region_t *fresh = new_region(arena);
     if (fresh == NULL || (span->in_map && !pagemap_ensure(span->start, span->bytes))) {
@@ -111,13 +112,14 @@ static bool adopt_span(arena_t *arena, const span_t *span)
     if (span->in_map) {
         pagemap_claim(granule_of(span->start), span->bytes >> GRANULE_LOG2);
     }
+    watch_span(arena, LOG_GROW, span->start, span->bytes);
     lock_acquire(&arena->lock);
     region_t *region = touching(arena, span);
     if (region != NULL) {
         region->start = region->start < span->start ? region->start : span->start;
+        region_free(arena, fresh);
     } else {
         region = fresh;
-        fresh = NULL;
         *region = (region_t){
             .start = span->start, .pad = span->pad, .source = span->source, .in_map = span->in_map};
         region->id = ++arena->last_region_id;
@@ -134,9 +136,6 @@ static bool adopt_span(arena_t *arena, const span_t *span)
         region->zero = span->kind == KIND_FREE_ZERO;
     }
     arena->totals.kernel_calls++;
-    lock_release(&arena->lock);
-    watch_span(arena, LOG_GROW, span->start, span->bytes);
-    region_free(arena, fresh);
     return true;
 }
 
@@ -145,13 +144,15 @@ void region_keep(arena_t *arena, arena_source_t source, void *start, size_t byte
     bool in_map = is_aligned(start, GRANULE) && pagemap_entry(start) == 0 && /* as in span_from_hooks */
                   !(arena->paged && source == ARENA_SOURCE_SBRK);
     span_t span = {start, in_map ? align_down(bytes, GRANULE) : bytes, 0, source, KIND_FREE_DIRTY, in_map};
-    bool kept = span.bytes != 0 && adopt_span(arena, &span);
-    lock_acquire(&arena->lock);
+    bool kept = span.bytes != 0 && adopt_span_and_lock(arena, &span);
+    if (!kept) {
+        lock_acquire(&arena->lock);
+    }
     arena->totals.stuck_bytes += bytes - (kept ? span.bytes : 0);
     lock_release(&arena->lock);
 }
 
-static bool grow_by(arena_t *arena, size_t bytes)
+static bool grow_by_and_lock(arena_t *arena, size_t bytes)
 {
     if (!region_reserve(arena, bytes)) {
         return false;
@@ -161,7 +162,7 @@ static bool grow_by(arena_t *arena, size_t bytes)
         region_unreserve(arena, bytes);
         return false;
     }
-    if (!adopt_span(arena, &span)) {
+    if (!adopt_span_and_lock(arena, &span)) {
         source_return(arena, span.source, span.start - span.pad, span.bytes + span.pad);
         region_unreserve(arena, bytes);
         return false;
@@ -169,7 +170,7 @@ static bool grow_by(arena_t *arena, size_t bytes)
     return true;
 }
 
-static bool grow_from_stock(arena_t *arena, size_t need, size_t want)
+static bool grow_from_stock_and_lock(arena_t *arena, size_t need, size_t want)
 {
     if (arena->source != ARENA_SOURCE_MMAP || (arena->flags & (ARENA_PREFAULT | ARENA_HUGE_PAGES)) != 0) {
         return false;
@@ -184,7 +185,7 @@ static bool grow_from_stock(arena_t *arena, size_t need, size_t want)
         return false;
     }
     bool done = region_reserve(arena, span.bytes);
-    if (done && !adopt_span(arena, &span)) {
+    if (done && !adopt_span_and_lock(arena, &span)) {
         region_unreserve(arena, span.bytes);
         done = false;
     }
@@ -210,7 +211,7 @@ static size_t next_region_bytes(arena_t *arena)
     return align_up(max_size(least, min_size(quarter, REGION_MAX_BYTES)), GRANULE);
 }
 
-bool region_grow_unlocked(arena_t *arena, size_t need)
+bool region_grow_and_lock(arena_t *arena, size_t need)
 {
     if (arena->in_buffer || need > PTRDIFF_MAX - 2 * GRANULE) {
         return false;
@@ -218,8 +219,8 @@ bool region_grow_unlocked(arena_t *arena, size_t need)
     need = align_up(need + (arena->source == ARENA_SOURCE_HOOKS ? 16 : 0), /* may come unaligned */
                     source_grain(arena));
     size_t want = max_size(need, next_region_bytes(arena));
-    return grow_from_stock(arena, need, want) || grow_by(arena, want) ||
-           (want > need && grow_by(arena, need));
+    return grow_from_stock_and_lock(arena, need, want) || grow_by_and_lock(arena, want) ||
+           (want > need && grow_by_and_lock(arena, need));
 }
 
 void region_add_buffer(arena_t *arena, char *start, size_t bytes)

@@ -13,8 +13,9 @@
 
 #include "heap.h"
 
-/* Adds at least `need` contiguous bytes of free runs (or, from unaligned hooks, of chunks). Caller holds grow. */
-HIDDEN bool region_grow_unlocked(arena_t *arena, size_t need);
+/* Adds at least `need` contiguous bytes of free runs (or, from unaligned hooks, of what is still raw). Caller holds
+ * grow. True: the caller holds the mutex as well, so that no other thread gets to them first. */
+HIDDEN bool region_grow_and_lock(arena_t *arena, size_t need);
 
 /* Counts `bytes` into mapped_bytes; false: the limit forbids it. Neither lock held, or grow. */
 HIDDEN bool region_reserve(arena_t *arena, size_t bytes);

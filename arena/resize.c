@@ -38,8 +38,11 @@ static bool move_break_behind(arena_t *arena, chunk_t *chunk, const want_t *want
         behind += (size_t)pagemap_tag(granule_of(behind))->length << GRANULE_LOG2;
     }
     lock_release(&arena->lock);
-    bool moved = lacks != 0 && behind == os_break() && region_grow_unlocked(arena, lacks);
-    alloc_adopt_raw(arena);
+    bool moved = lacks != 0 && behind == os_break() && region_grow_and_lock(arena, lacks);
+    if (moved) {
+        alloc_adopt_raw_locked(arena);
+        lock_release(&arena->lock);
+    }
     lock_release(&arena->grow);
     return moved;
 }

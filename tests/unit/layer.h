@@ -25,11 +25,22 @@ SUPPORT_UNUSED static arena_t *layer_arena(unsigned flags, size_t granules)
     return arena;
 }
 
+/* region_grow_and_lock, from a caller that takes nothing of it at once. */
+SUPPORT_UNUSED static bool layer_grow(arena_t *arena, size_t need)
+{
+    bool grown = region_grow_and_lock(arena, need);
+
+    if (grown) {
+        lock_release(&arena->lock);
+    }
+    return grown;
+}
+
 /* Gives an empty arena its first region: one free run of `granules`. Returns the first of them. */
 SUPPORT_UNUSED static granule_t layer_region(arena_t *arena, size_t granules)
 {
     must(arena->regions == NULL && arena->first_region_bytes == granules * GRANULE);
-    must(region_grow_unlocked(arena, GRANULE));
+    must(layer_grow(arena, GRANULE));
     must(arena->regions != NULL && arena->regions->bytes == granules * GRANULE);
     return granule_of(arena->regions->start);
 }

@@ -81,7 +81,7 @@ static void the_first_region_is_as_large_as_asked_for(void **state)
     (void)state;
     arena_t *arena = create(options_with(ARENA_SOURCE_MMAP));
     assert_null(arena->regions);
-    assert_true(region_grow_unlocked(arena, 100));
+    assert_true(layer_grow(arena, 100));
     assert_int_equal(regions_of(arena), 1);
     assert_int_equal(arena->regions->bytes, 4 * GRANULE);
     assert_int_equal(arena->totals.mapped_bytes, 4 * GRANULE);
@@ -96,7 +96,7 @@ static void a_need_beyond_the_usual_growth_is_met(void **state)
 {
     (void)state;
     arena_t *arena = create(options_with(ARENA_SOURCE_MMAP));
-    assert_true(region_grow_unlocked(arena, 9 * GRANULE + 1));
+    assert_true(layer_grow(arena, 9 * GRANULE + 1));
     assert_true(run_find_locked(arena, 10) != 0);
     close_sound(arena);
 }
@@ -108,9 +108,9 @@ static void later_regions_grow_with_what_is_mapped(void **state)
     (void)state;
     options.first_region_bytes = 64 * GRANULE;
     arena_t *arena = create(options);
-    assert_true(region_grow_unlocked(arena, 1));
+    assert_true(layer_grow(arena, 1));
     size_t before_growth = arena->totals.mapped_bytes;
-    assert_true(region_grow_unlocked(arena, 1));
+    assert_true(layer_grow(arena, 1));
     size_t grown = arena->totals.mapped_bytes - before_growth;
     assert_true(grown >= before_growth / 8 && grown <= before_growth);
     close_sound(arena);
@@ -120,9 +120,9 @@ static void an_impossible_need_is_refused(void **state)
 {
     (void)state;
     arena_t *arena = create(options_with(ARENA_SOURCE_MMAP));
-    assert_false(region_grow_unlocked(arena, PTRDIFF_MAX));
-    assert_false(region_grow_unlocked(arena, SIZE_MAX));
-    assert_false(region_grow_unlocked(arena, (size_t)PTRDIFF_MAX / 2));
+    assert_false(layer_grow(arena, PTRDIFF_MAX));
+    assert_false(layer_grow(arena, SIZE_MAX));
+    assert_false(layer_grow(arena, (size_t)PTRDIFF_MAX / 2));
     assert_int_equal(arena->totals.mapped_bytes, 0);
     assert_null(arena->regions);
     close_sound(arena);
@@ -135,8 +135,8 @@ static void the_limit_holds_to_the_byte(void **state)
     (void)state;
     options.limit_bytes = 7 * GRANULE - 1;
     arena_t *arena = create(options);
-    assert_true(region_grow_unlocked(arena, 6 * GRANULE));
-    assert_false(region_grow_unlocked(arena, 1));
+    assert_true(layer_grow(arena, 6 * GRANULE));
+    assert_false(layer_grow(arena, 1));
     assert_int_equal(arena->totals.mapped_bytes, 6 * GRANULE);
     assert_false(region_reserve(arena, GRANULE));
     assert_true(region_reserve(arena, GRANULE - 1));
@@ -156,8 +156,8 @@ static void near_the_limit_growth_shrinks_to_the_need(void **state)
     options.growth_bytes = 100 * GRANULE;
     options.limit_bytes = 6 * GRANULE;
     arena_t *arena = create(options);
-    assert_true(region_grow_unlocked(arena, 1));
-    assert_true(region_grow_unlocked(arena, 2 * GRANULE));
+    assert_true(layer_grow(arena, 1));
+    assert_true(layer_grow(arena, 2 * GRANULE));
     assert_int_equal(arena->totals.mapped_bytes, 6 * GRANULE);
     close_sound(arena);
 }
@@ -172,7 +172,7 @@ static void a_mapping_that_touches_a_region_joins_it(void **state)
     arena_t *arena = create(options);
     for (int i = 0; i < 20; i++) {
         size_t regions = regions_of(arena), mapped = arena->totals.mapped_bytes;
-        assert_true(region_grow_unlocked(arena, 1));
+        assert_true(layer_grow(arena, 1));
         joined |= mapped != 0 && regions_of(arena) == regions;
         assert_true(arena->totals.mapped_bytes > mapped);
     }
@@ -190,12 +190,12 @@ static void the_stock_serves_before_the_kernel(void **state)
 
     (void)state;
     arena_t *arena = create(options);
-    must(region_grow_unlocked(arena, 1));
+    must(layer_grow(arena, 1));
     char *start = arena->regions->start;
     arena_destroy(arena);
     assert_int_equal(stock_bytes(), 4 * GRANULE);
     arena = create(options);
-    assert_true(region_grow_unlocked(arena, 1));
+    assert_true(layer_grow(arena, 1));
     assert_ptr_equal(arena->regions->start, start);
     assert_int_equal(arena->totals.dirty_bytes, 4 * GRANULE); /* nobody says that it is zero */
     assert_int_equal(stock_bytes(), 0);
@@ -208,7 +208,7 @@ static void a_trim_cuts_free_ends_off(void **state)
 {
     (void)state;
     arena_t *arena = create(options_with(ARENA_SOURCE_MMAP));
-    must(region_grow_unlocked(arena, 10 * GRANULE));
+    must(layer_grow(arena, 10 * GRANULE));
     granule_t first = take_all(arena);
     put(arena, first, 2);
     put(arena, first + 5, 5);
@@ -227,7 +227,7 @@ static void a_trim_stops_at_what_is_to_be_kept(void **state)
 {
     (void)state;
     arena_t *arena = create(options_with(ARENA_SOURCE_MMAP));
-    must(region_grow_unlocked(arena, 10 * GRANULE));
+    must(layer_grow(arena, 10 * GRANULE));
     assert_int_equal(region_trim(arena, 6 * GRANULE), 4 * GRANULE);
     assert_int_equal(arena->totals.mapped_bytes, 6 * GRANULE);
     assert_int_equal(region_trim(arena, 6 * GRANULE), 0);
@@ -239,13 +239,13 @@ static void a_trim_gives_up_empty_regions(void **state)
 {
     (void)state;
     arena_t *arena = create(options_with(ARENA_SOURCE_MMAP));
-    must(region_grow_unlocked(arena, 1));
-    must(region_grow_unlocked(arena, 10 * GRANULE));
+    must(layer_grow(arena, 1));
+    must(layer_grow(arena, 10 * GRANULE));
     assert_int_equal(region_trim(arena, 0), arena->totals.peak_mapped_bytes);
     assert_null(arena->regions);
     assert_int_equal(arena->totals.mapped_bytes, 0);
     assert_int_equal(arena->totals.free_run_bytes, 0);
-    assert_true(region_grow_unlocked(arena, 1));
+    assert_true(layer_grow(arena, 1));
     close_sound(arena);
 }
 
@@ -253,7 +253,7 @@ static void a_purge_drops_what_lies_between_blocks(void **state)
 {
     (void)state;
     arena_t *arena = create(options_with(ARENA_SOURCE_MMAP));
-    must(region_grow_unlocked(arena, 10 * GRANULE));
+    must(layer_grow(arena, 10 * GRANULE));
     granule_t first = take_all(arena);
     for (granule_t i = 0; i < 10; i++)
         fill(granule_start(first + i), GRANULE, i);
@@ -276,7 +276,7 @@ static void a_purge_stops_at_its_target_the_longest_first(void **state)
 {
     (void)state;
     arena_t *arena = create(options_with(ARENA_SOURCE_MMAP));
-    must(region_grow_unlocked(arena, 20 * GRANULE));
+    must(layer_grow(arena, 20 * GRANULE));
     granule_t first = take_all(arena);
     put(arena, first + 1, 2);
     put(arena, first + 4, 8);
@@ -290,7 +290,7 @@ static void only_the_dirty_part_of_a_run_is_dropped(void **state)
 {
     (void)state;
     arena_t *arena = create(options_with(ARENA_SOURCE_MMAP));
-    must(region_grow_unlocked(arena, 12 * GRANULE));
+    must(layer_grow(arena, 12 * GRANULE));
     granule_t first = take_all(arena);
     put(arena, first + 2, 8);
     must(region_purge(arena, 0) == 8 * GRANULE);
@@ -313,10 +313,10 @@ static void the_break_grows_one_region_and_goes_back(void **state)
 
     (void)state;
     arena_t *arena = create(options_with(ARENA_SOURCE_SBRK));
-    assert_true(region_grow_unlocked(arena, 1));
+    assert_true(layer_grow(arena, 1));
     assert_true(is_aligned(arena->regions->start, GRANULE));
     assert_ptr_equal(arena->regions->start - arena->regions->pad, start);
-    assert_true(region_grow_unlocked(arena, 1));
+    assert_true(layer_grow(arena, 1));
     assert_int_equal(regions_of(arena), 1);
     assert_ptr_equal(os_break(), arena->regions->start + arena->regions->bytes);
     assert_true(region_trim(arena, 0) != 0);
@@ -328,12 +328,12 @@ static void behind_a_foreign_break_a_new_region_begins(void **state)
 {
     (void)state;
     arena_t *arena = create(options_with(ARENA_SOURCE_SBRK));
-    must(region_grow_unlocked(arena, 1));
+    must(layer_grow(arena, 1));
     size_t mapped = arena->totals.mapped_bytes;
     char *foreign = os_break_move(100);
     must(foreign != NULL);
     memset(foreign, 0x5a, 100);
-    assert_true(region_grow_unlocked(arena, 1));
+    assert_true(layer_grow(arena, 1));
     assert_int_equal(regions_of(arena), 2);
     region_trim(arena, 0);
     assert_int_equal(regions_of(arena), 1); /* the lower one lies under the foreign bytes */
@@ -351,7 +351,7 @@ static void the_hooks_map_and_take_back(void **state)
 {
     (void)state;
     arena_t *arena = create(options_with(ARENA_SOURCE_HOOKS));
-    assert_true(region_grow_unlocked(arena, 1));
+    assert_true(layer_grow(arena, 1));
     assert_true(arena->regions->in_map);
     assert_int_equal(book.held, arena->totals.mapped_bytes);
     assert_int_equal(region_trim(arena, 0), arena->totals.peak_mapped_bytes);
@@ -364,7 +364,7 @@ static void memory_that_the_hooks_call_dirty_is_not_taken_for_zero(void **state)
     (void)state;
     arena_t *arena = create(options_with(ARENA_SOURCE_HOOKS));
     book.dirty = true;
-    must(region_grow_unlocked(arena, 1));
+    must(layer_grow(arena, 1));
     assert_int_equal(run_kind(arena, granule_of(arena->regions->start)), KIND_FREE_DIRTY);
     close_sound(arena);
 }
@@ -373,7 +373,7 @@ static void what_the_hooks_purged_is_unknown_and_not_zero(void **state)
 {
     (void)state;
     arena_t *arena = create(options_with(ARENA_SOURCE_HOOKS));
-    must(region_grow_unlocked(arena, 8 * GRANULE - 16));
+    must(layer_grow(arena, 8 * GRANULE - 16));
     granule_t first = take_all(arena);
     put(arena, first + 1, 3);
     assert_int_equal(region_purge(arena, 0), 3 * GRANULE);
@@ -386,7 +386,7 @@ static void what_the_hooks_refuse_to_take_back_stays_in_use(void **state)
 {
     (void)state;
     arena_t *arena = create(options_with(ARENA_SOURCE_HOOKS));
-    must(region_grow_unlocked(arena, 1));
+    must(layer_grow(arena, 1));
     size_t mapped = arena->totals.mapped_bytes;
     take_all(arena);
     put(arena, granule_of(arena->regions->start), (uint32_t)(mapped / GRANULE));
@@ -404,7 +404,7 @@ static void unaligned_memory_is_found_by_its_bounds(void **state)
     (void)state;
     arena_t *arena = create(options_with(ARENA_SOURCE_HOOKS));
     book.skew = 48;
-    assert_true(region_grow_unlocked(arena, 1));
+    assert_true(layer_grow(arena, 1));
     region_t *region = arena->regions;
     assert_false(region->in_map);
     assert_int_equal(region->raw_bytes, region->bytes);
@@ -428,7 +428,7 @@ static void hooks_without_memory_leave_no_trace(void **state)
     (void)state;
     arena_t *arena = create(options_with(ARENA_SOURCE_HOOKS));
     book.map_limit = GRANULE - 1;
-    assert_false(region_grow_unlocked(arena, 1));
+    assert_false(layer_grow(arena, 1));
     assert_int_equal(arena->totals.mapped_bytes, 0);
     assert_null(arena->regions);
     close_sound(arena);
@@ -440,7 +440,7 @@ static void a_reset_keeps_the_first_region_as_one_free_run(void **state)
 {
     (void)state;
     arena_t *arena = create(options_with(ARENA_SOURCE_HOOKS));
-    must(region_grow_unlocked(arena, 1));
+    must(layer_grow(arena, 1));
     take_all(arena);
     arena_reset(arena);
     assert_int_equal(regions_of(arena), 1);
@@ -457,7 +457,7 @@ static void a_reset_gives_back_all_but_a_first_region(void **state)
     (void)state;
     arena_t *arena = create(options_with(ARENA_SOURCE_HOOKS));
     for (size_t granules = 1; granules < 30; granules *= 2)
-        must(region_grow_unlocked(arena, granules * GRANULE));
+        must(layer_grow(arena, granules * GRANULE));
     arena_reset(arena);
     assert_true(regions_of(arena) <= 1);
     assert_true(arena->totals.mapped_bytes <= 2 * arena->first_region_bytes);
@@ -470,7 +470,7 @@ static void a_destroyed_arenas_addresses_are_nobodys(void **state)
 {
     (void)state;
     arena_t *arena = create(options_with(ARENA_SOURCE_HOOKS));
-    must(region_grow_unlocked(arena, 1));
+    must(layer_grow(arena, 1));
     char *start = arena->regions->start;
     assert_int_not_equal(pagemap_entry(start), 0);
     arena_destroy(arena);
