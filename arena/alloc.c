@@ -33,7 +33,7 @@ bool alloc_wants_slab_locked(arena_t *arena, unsigned class)
 }
 
 /* Slabs serve an alignment that divides the class's size; those of classes for aligned requests only caches. */
-static void *take_slab_locked(arena_t *arena, const want_t *want)
+static void *take_slab_locked(arena_t *arena, const want_t *want, bool *zero)
 {
     unsigned class = want->class;
     if (arena->in_buffer) {
@@ -47,8 +47,7 @@ static void *take_slab_locked(arena_t *arena, const want_t *want)
     } else if (!alloc_wants_slab_locked(arena, class)) {
         return NULL;
     }
-    void *block = NULL;
-    return class != 0 && slab_take_locked(arena, class, &block, 1) == 1 ? block : NULL;
+    return class == 0 ? NULL : slab_take_one_locked(arena, class, zero);
 }
 
 /* The chunk layer says "zero but for the first 16 and the last 8 bytes". */
@@ -85,7 +84,7 @@ static void *take_locked(arena_t *arena, const want_t *want, bool *zero)
 {
     *zero = false;
     void *block = arena->tiny != NULL ? tiny_take_locked(arena, want->class, want->alignment)
-                                      : take_slab_locked(arena, want);
+                                      : take_slab_locked(arena, want, zero);
     block = block != NULL ? block : take_chunk_locked(arena, want, zero);
     arena->totals.allocations += want->counts && block != NULL;
     return block;
@@ -179,12 +178,8 @@ static void *grow_and_take(arena_t *arena, const want_t *want, bool *zero)
     return block;
 }
 
-bool alloc_make_room(arena_t *arena, size_t usable)
+static bool make_room(arena_t *arena, size_t need)
 {
-    size_t need = want_chunk_size(arena, usable) + CHUNK_HEADER + RUN_FRONT;
-    if (flow_one(arena, usable)) {
-        return true;
-    }
     flow_back(arena);
     lock_acquire(&arena->grow);
     bool room = false;
@@ -201,6 +196,19 @@ bool alloc_make_room(arena_t *arena, size_t usable)
     }
     lock_release(&arena->grow);
     return room;
+}
+
+bool alloc_make_room(arena_t *arena, size_t usable)
+{
+    size_t need = want_chunk_size(arena, usable) + CHUNK_HEADER + RUN_FRONT;
+    return flow_one(arena, usable) || make_room(arena, need);
+}
+
+bool alloc_make_room_for(arena_t *arena, unsigned class)
+{
+    bool wide_slab = class > GRANULE_CLASSES && class <= SLAB_CLASSES && (arena->flags & ARENA_NO_SLABS) == 0;
+    return wide_slab ? make_room(arena, slab_granules(class) * GRANULE)
+                     : alloc_make_room(arena, sizeclass_bytes[class]);
 }
 
 static bool is_large(const arena_t *arena, const want_t *want)
@@ -319,9 +327,9 @@ void alloc_public_free(arena_t *arena, void *block)
 static size_t fill_locked(arena_t *arena, unsigned class, void **out, size_t count, bool *zero)
 {
     *zero = false;
-    if (alloc_wants_slab_locked(arena, class)) {
-        return slab_take_locked(arena, class, out,
-                                count); /* none: the arena grows rather than use chunks again */
+    if (alloc_wants_slab_locked(arena, class)) { /* none: the arena grows rather than use chunks again */
+        return count == 1 ? (*out = slab_take_one_locked(arena, class, zero)) != NULL
+                          : slab_take_locked(arena, class, out, count);
     }
     want_t want = want_block_of(arena, class);
     size_t got = 0;

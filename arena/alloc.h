@@ -40,7 +40,7 @@ HIDDEN void *alloc_unwatched(arena_t *arena,
 HIDDEN void alloc_public_free(arena_t *arena, void *block);
 
 /* Up to `count` blocks of `class` without growing the arena. Not counted as allocations. *settle: set if alloc_settle
- * is to be called when no lock is held. *zero: there is one, a chunk, and it reads as zero. */
+ * is to be called when no lock is held. *zero: there is one, and it reads as zero. */
 HIDDEN size_t alloc_fill(arena_t *arena, unsigned class, void **out, size_t count, bool *settle, bool *zero);
 
 INLINE _Atomic(uint8_t) *alloc_earned(granules_t *granules, unsigned class)
@@ -75,6 +75,9 @@ HIDDEN void alloc_adopt_raw_locked(arena_t *arena);
 /* Grows the arena so that a block of `usable` bytes can be taken, unless another thread just did; false: it
  * cannot. */
 HIDDEN bool alloc_make_room(arena_t *arena, size_t usable);
+
+/* The same for a block of a class, or the slab that it comes from. */
+HIDDEN bool alloc_make_room_for(arena_t *arena, unsigned class);
 
 /* Takes blocks back that caches held. A misuse is returned with its block, and the rest still taken. Gives
  * no memory back to the source: call alloc_settle when no lock is held. */

@@ -51,8 +51,8 @@ void *arena_realloc(arena_t *arena, void *block, size_t size)
 static void *aligned_from_cache(arena_t *arena, size_t alignment, size_t size)
 {
     unsigned class = want_aligned_class(arena, size, alignment);
-    if (class == 0 || class > SMALL_CLASSES) {
-        return class == 0 ? NULL : cachehook_take(arena, class, alignment);
+    if (class == 0 || (class > SMALL_CLASSES && !cachehook_earn_magazine(arena, class))) {
+        return NULL;
     }
     void *block = arena_alloc(arena, sizeclass_bytes[class]); /* aligned if a slab backs it */
     if (block == NULL || is_aligned(block, alignment)) {

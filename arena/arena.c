@@ -318,7 +318,7 @@ arena_t *arena_of(const void *block)
     unsigned kind = entry & 0xff;
     bool own = false;
     if (kind <= SLAB_CLASSES) {
-        own = (uintptr_t)block % GRANULE == (size_t)slab_index(kind, block) * sizeclass_bytes[kind];
+        own = slab_is_start(kind, block);
     } else if (kind == KIND_CHUNKS) {
         own = alloc_header_is_readable(block) && carve_validate(block) == MISUSE_NONE;
     } else if (kind == KIND_LARGE) {

@@ -42,17 +42,8 @@ HIDDEN bool cachehook_has_magazine(const arena_t *arena, unsigned class);
 /* arena_alloc of a size up to LARGE_MIN_BYTES. *zero: what came reads as zero. No lock held. */
 HIDDEN void *cachehook_alloc(arena_t *arena, size_t size, bool *zero);
 
-/*
- * A block of a class above SMALL_CLASSES at a multiple of `alignment` out of the calling thread's cache, or what that
- * gets of its class at once; NULL: take one from the arena. No lock held.
- */
-HIDDEN void *cachehook_take(arena_t *arena, unsigned class, size_t alignment);
-
-/*
- * Whether an aligned chunk, of a class above SLAB_CLASSES, had better be one that a magazine takes when it is freed: the
- * class has one, and the calling thread's cache and the depot hold no more than `keep_bytes` behind those that are loaded.
- */
-HIDDEN bool cachehook_may_hold(const arena_t *arena, unsigned class, size_t keep_bytes);
+/* The same for a class above SMALL_CLASSES; if it has none yet, the question counts as a use that earns it. No lock held. */
+HIDDEN bool cachehook_earn_magazine(arena_t *arena, unsigned class);
 
 /* Returns blocks to the arena: the depot's and the calling thread's; with `all` every thread's. */
 HIDDEN misuse_t cachehook_reclaim(arena_t *arena, bool all, void **culprit);
@@ -61,8 +52,8 @@ HIDDEN misuse_t cachehook_reclaim(arena_t *arena, bool all, void **culprit);
  * first, so that what is cached hardly adds to the peak; but only blocks above `least_bytes`. No lock held. */
 HIDDEN misuse_t cachehook_flow_back(arena_t *arena, size_t least_bytes, size_t keep_bytes, void **culprit);
 
-/* The same for one cached block, or a few, of the least class that serves a request of `usable` bytes, one above SLAB_MAX.
- * False: there is none. No lock held. */
+/* The same for one cached block, or a few, of the least class of chunks that would do for `usable` bytes. False: there is
+ * none. No lock held. */
 HIDDEN bool cachehook_flow_one(arena_t *arena, size_t usable, misuse_t *wrong, void **culprit);
 
 /* The arena is emptied: all its caches are forgotten, blocks and all; `keep_own`: the caller's stays. Caller holds

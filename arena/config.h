@@ -75,13 +75,13 @@ enum {
     GRANULE_LOG2 = 16, /* runs, slabs and page-map entries */
     LEAF_LOG2 = 16,    /* granules that one page-map leaf describes */
 
-    SMALL_CLASSES = 33,       /* 8, then 16 to 128 by 16, then 8 steps a doubling to 1,024 bytes: in slabs */
-    SLAB_CLASSES = 63,        /* and on, to 16 KiB: in slabs too, once a class has earned a magazine */
-    CLASSES = 111,            /* and on, to 1 MiB: chunks that magazines may hold */
-    SMALL_MAX = 1024,         /* bytes: the largest small class */
-    SLAB_MAX = 16384,         /* bytes: the largest class that slabs serve */
-    ALIGNED_HELD_MAX = 65536, /* bytes: the largest aligned chunk that a magazine may hold */
-    CLASS_MAX = 1048576,      /* bytes: the largest class */
+    SMALL_CLASSES = 33,   /* 8, then 16 to 128 by 16, then 8 steps a doubling to 1,024 bytes: in slabs */
+    GRANULE_CLASSES = 63, /* and on, to 16 KiB: in slabs of one granule, once a class has earned a magazine */
+    SLAB_CLASSES = 71,    /* and on, to 64 KiB: in slabs of 2 and 4 granules */
+    CLASSES = 103,        /* and on, to 1 MiB: chunks that magazines may hold */
+    SMALL_MAX = 1024,     /* bytes: the largest small class */
+    SLAB_MAX = 65536,     /* bytes: the largest class that slabs serve */
+    CLASS_MAX = 1048576,  /* bytes: the largest class */
 
     ARENA_INDEX_BITS = 24, /* page-map entries hold this much of an arena's index */
     ARENA_NAME_BYTES = 64,
@@ -92,8 +92,9 @@ enum {
     TABLE_SLOTS = ARENA_TABLE_SLOTS, /* thread-local: caches found without a lock */
     CACHES_FEW = 64,                 /* arenas that a thread's record has room for; beyond, it maps more */
     EARN_FREES =
-        64, /* uses of a class above SMALL_MAX, above SLAB_MAX frees too, before it gets a magazine */
-    EARN_LONG = 256,         /* uses of one above SLAB_MAX / 2 that slabs serve: few blocks of it fill one */
+        64, /* uses of a class above SMALL_MAX, above SLAB_MAX frees too, before it has a magazine; */
+    EARN_LONG = 256,         /* of one of which less than eight fill a slab of one granule, */
+    EARN_LONGEST = 512,      /* and of several: till then its blocks are chunks of just their size */
     TICK_ALLOCATIONS = 4096, /* cached allocations between two looks at the clock */
     PURGE_DELAY_MS = 250,
     REVOKE_POLL_MS = 20,  /* how long a revoker waits for a thread inside a fast path */

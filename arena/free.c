@@ -364,8 +364,7 @@ size_t alloc_usable(arena_t *arena, const void *block)
         usable = wrong == MISUSE_NONE ? carve_usable(block, chunk_header(chunk_of(block))) : 0;
     } else if (kind <= SLAB_CLASSES && cachehook_allowed(arena)) {
         usable = sizeclass_bytes[kind];
-        wrong =
-            (uintptr_t)block % GRANULE == slab_index(kind, block) * usable ? MISUSE_NONE : MISUSE_INTERIOR;
+        wrong = slab_is_start(kind, block) ? MISUSE_NONE : MISUSE_INTERIOR;
     } else if (kind == KIND_LARGE) {
         usable = large_usable(arena, block);
         wrong = usable == 0 ? MISUSE_INTERIOR : MISUSE_NONE;

@@ -29,21 +29,24 @@ typedef uint32_t granule_t;
 
 /* An entry is (arena index << 8) | kind; 0: not ours. Kinds 1 to SLAB_CLASSES: a slab of that class. */
 enum {
-    KIND_FREE_DIRTY = 0x80, /* free, contents resident */
+    KIND_FREE_DIRTY = 0x70, /* free, contents resident */
     KIND_FREE_PURGED,       /* free, not resident, contents unknown (hooks) */
     KIND_FREE_ZERO,         /* free, not resident, reads as zero */
     KIND_CHUNKS,            /* of a chunk run: the block's header tells */
     KIND_LARGE,             /* first granule of a large block */
     KIND_BUSY,              /* taken out of the bins while the kernel works on it */
 
-    KIND_NAMED = 0x40 /* beside a slab's class or KIND_CHUNKS: a block of the granule has a name (name.h) */
+    KIND_NAMED = 0x80 /* beside a slab's class or KIND_CHUNKS: a block of the granule has a name (name.h) */
 };
 
-_Static_assert((int)SLAB_CLASSES < (int)KIND_NAMED && (KIND_CHUNKS & KIND_NAMED) == 0,
+_Static_assert((int)SLAB_CLASSES < (int)KIND_FREE_DIRTY && (int)KIND_BUSY < (int)KIND_NAMED,
                "the mark is a bit of its own");
 
 typedef struct {
-    uint32_t length; /* granules of the run; valid in its first and last tag */
+    union {
+        uint32_t length; /* granules of the run; valid in its first and last tag, but of a slab: */
+        uint32_t place;  /* of each granule in its slab, from 0 */
+    };
     uint32_t region; /* id; runs merge within one region only; valid as length is */
     union {
         struct {

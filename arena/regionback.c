@@ -281,7 +281,7 @@ static void clear_region(region_t *region)
     granule_t end = granule + (granule_t)(region->bytes >> GRANULE_LOG2);
     for (granule_t next = granule; next < end;) {
         uint32_t kind = pagemap_entry_of(next) & 0xff;
-        if (kind <= SLAB_CLASSES) {
+        if (kind <= SLAB_CLASSES && pagemap_tag(next)->place == 0) {
             meta_free(pagemap_tag(next)->descriptor);
         }
         next += run_kind_is_free(kind) ? pagemap_tag(next)->length : 1;

@@ -6,8 +6,9 @@
  * in slabs and to CLASS_MAX in chunks. But from SMALL_MAX to SLAB_MAX:
  * - A power of two and a header, or a terminating byte, is a frequent request, and would waste an eighth. So above 1, 2
  *   and 4 KiB the first step is what 15 blocks have room for where 16 of the power of two had.
- * - From there the steps are what 14 to 4 blocks of a slab have room for, in multiples of 64 (at most 20 % waste): equal
- *   ones would leave up to a twelfth of the slab over, and more from 8 KiB on.
+ * - From there to 16 KiB the steps are what 14 to 4 blocks of a granule have room for, in multiples of 64: equal ones
+ *   would leave up to a twelfth of it over, and more from 8 KiB on. To 32 and 64 KiB, what 7 to 4 blocks of two and of four
+ *   granules have room for, in multiples of 1 KiB (at most 22 % waste).
  */
 #ifndef ARENA_SIZECLASS_H
 #define ARENA_SIZECLASS_H
@@ -34,7 +35,7 @@ INLINE unsigned sizeclass_of_wide(size_t request)
 {
     unsigned log2 = floor_log2(request - 1);
     unsigned steps = (unsigned)((request - 1) >> (log2 - 3)); /* 8 to 15: the highest bits */
-    return 8 * log2 + steps - (8 * 14 + 8) + SLAB_CLASSES + 1;
+    return 8 * log2 + steps - (8 * 16 + 8) + SLAB_CLASSES + 1;
 }
 
 /* The class of a request of at most CLASS_MAX bytes; 0 gets class 1. */
@@ -57,7 +58,7 @@ INLINE unsigned sizeclass_of_aligned(size_t request, size_t alignment)
     if (LIKELY(rounded - 1 < SMALL_MAX)) {
         return sizeclass_small[rounded];
     }
-    unsigned class = rounded - 1 < SLAB_MAX ? sizeclass_of_medium(rounded) : 0;
+    unsigned class = rounded - 1 < SLAB_MAX ? sizeclass_of(rounded) : 0;
     while (sizeclass_bytes[class] % alignment != 0) {
         class ++;
     }

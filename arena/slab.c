@@ -6,14 +6,16 @@
 #include "run.h"
 #include "source.h"
 
-const uint32_t slab_reciprocal[SLAB_CLASSES + 1] = {
-    0,        536870912, 268435456, 134217728, 89478486, 67108864, 53687092, 44739243, 38347923, 33554432,
-    29826162, 26843546,  24403224,  22369622,  20648882, 19173962, 17895698, 16777216, 14913081, 13421773,
-    12201612, 11184811,  10324441,  9586981,   8947849,  8388608,  7456541,  6710887,  6100806,  5592406,
-    5162221,  4793491,   4473925,   4194304,   3947581,  3728271,  3355444,  3050403,  2796203,  2581111,
-    2396746,  2236963,   2097152,   1973791,   1864136,  1677722,  1525202,  1398102,  1290556,  1198373,
-    1118482,  1048576,   983281,    919300,    860371,   789517,   721601,   657931,   593884,   524288,
-    459650,   394759,    328966,    262144,
+const uint64_t slab_reciprocal[SLAB_CLASSES + 1] = {
+    0,          137438953472, 68719476736, 34359738368, 22906492246, 17179869184, 13743895348, 11453246123,
+    9817068106, 8589934592,   7635497416,  6871947674,  6247225158,  5726623062,  5286113596,  4908534053,
+    4581298450, 4294967296,   3817748708,  3435973837,  3123612579,  2863311531,  2643056798,  2454267027,
+    2290649225, 2147483648,   1908874354,  1717986919,  1561806290,  1431655766,  1321528399,  1227133514,
+    1145324613, 1073741824,   1010580541,  954437177,   858993460,   780903145,   715827883,   660764200,
+    613566757,  572662307,    536870912,   505290271,   477218589,   429496730,   390451573,   357913942,
+    330382100,  306783379,    286331154,   268435456,   251719696,   235340674,   220254734,   202116109,
+    184729777,  168430091,    152034241,   134217728,   117670337,   101058055,   84215046,    67108864,
+    59652324,   51130564,     42949673,    33554432,    29826162,    25565282,    21053762,    16777216,
 };
 
 static slab_class_t *class_of(arena_t *arena, const slab_t *slab)
@@ -56,24 +58,27 @@ static void unlink_slab(arena_t *arena, slab_t *slab)
 
 static slab_t *new_slab(arena_t *arena, unsigned class)
 {
-    uint16_t capacity = (uint16_t)(GRANULE / sizeclass_bytes[class]);
+    unsigned granules = slab_granules(class);
+    uint16_t capacity = (uint16_t)(granules * GRANULE / sizeclass_bytes[class]);
     slab_t *slab = meta_try_calloc(sizeof *slab + (size_t)(capacity + 63) / 64 * sizeof slab->free[0]);
     if (slab == NULL) {
         return NULL;
     }
-    bool zero;
-    slab->granule = run_take_locked(arena, 1, class, &zero);
+    slab->granule = run_take_locked(arena, granules, class, &slab->zero);
     if (slab->granule == 0) {
         meta_free(slab);
         return NULL;
     }
     slab->capacity = capacity;
     slab->class = (uint8_t) class;
+    for (unsigned i = 0; i < granules; i++) {
+        pagemap_tag(slab->granule + i)->place = i;
+    }
     pagemap_tag(slab->granule)->descriptor = slab;
     link_slab(arena, slab);
     class_of(arena, slab)->slabs++;
     arena->totals.slabs++;
-    arena->totals.slab_bytes += GRANULE;
+    arena->totals.slab_bytes += granules * GRANULE;
     arena->totals.slab_free_usable += (size_t)capacity * sizeclass_bytes[class];
     return slab;
 }
@@ -82,17 +87,18 @@ static slab_t *new_slab(arena_t *arena, unsigned class)
 static void release_slab(arena_t *arena, slab_t *slab)
 {
     uint32_t region = pagemap_tag(slab->granule)->region;
+    unsigned granules = slab_granules(slab->class);
     unlink_slab(arena, slab);
     class_of(arena, slab)->slabs--;
     arena->totals.slabs--;
-    arena->totals.slab_bytes -= GRANULE;
+    arena->totals.slab_bytes -= granules * GRANULE;
     arena->totals.slab_free_usable -= (size_t)slab->capacity * sizeclass_bytes[slab->class];
-    run_put_locked(arena, slab->granule, 1, region, KIND_FREE_DIRTY);
+    run_put_locked(arena, slab->granule, granules, region, KIND_FREE_DIRTY);
     meta_free(slab);
 }
 
-/* Free blocks in address order: those of the bitmap, then those never given out. */
-static size_t take_blocks(slab_t *slab, void **out, size_t count)
+/* Free blocks in address order: those of the bitmap, then those never given out. *fresh: how many of these. */
+static size_t take_blocks(slab_t *slab, void **out, size_t count, size_t *fresh)
 {
     char *start = granule_start(slab->granule);
     size_t bytes = sizeclass_bytes[slab->class];
@@ -109,12 +115,12 @@ static size_t take_blocks(slab_t *slab, void **out, size_t count)
         word += bits == 0;
     }
     slab->first_word = (uint16_t)word;
-    size_t fresh = min_size(count - got, (size_t)slab->capacity - slab->bump);
+    *fresh = min_size(count - got, (size_t)slab->capacity - slab->bump);
     char *next = start + slab->bump * bytes;
-    for (size_t end = got + fresh; got < end; next += bytes) {
+    for (size_t end = got + *fresh; got < end; next += bytes) {
         out[got++] = next;
     }
-    slab->bump = (uint16_t)(slab->bump + fresh);
+    slab->bump = (uint16_t)(slab->bump + *fresh);
     return got;
 }
 
@@ -135,14 +141,15 @@ static void relist(arena_t *arena, slab_t *slab)
     unlink_slab(arena, slab);
     if (slab->used == slab->capacity) {
         slab->least = slab->capacity;
-    } else if (slab->used == 0 && class_of(arena, slab)->slabs > 1) {
+    } else if (slab->used == 0 && (class_of(arena, slab)->slabs > 1 || slab->class > GRANULE_CLASSES)) {
         release_slab(arena, slab);
     } else {
         link_slab(arena, slab);
     }
 }
 
-size_t slab_take_locked(arena_t *arena, unsigned class, void **out, size_t count)
+/* *zero: of the last block. */
+static size_t take(arena_t *arena, unsigned class, void **out, size_t count, bool *zero)
 {
     check_debug(lock_is_held(&arena->lock));
     size_t got = 0;
@@ -152,7 +159,9 @@ size_t slab_take_locked(arena_t *arena, unsigned class, void **out, size_t count
         if (slab == NULL) {
             break;
         }
-        size_t taken = take_blocks(slab, out + got, count - got);
+        size_t fresh;
+        size_t taken = take_blocks(slab, out + got, count - got, &fresh);
+        *zero = slab->zero && fresh != 0;
         slab->used = (uint16_t)(slab->used + taken);
         got += taken;
         if (slab->used > slab->most) {
@@ -165,9 +174,21 @@ size_t slab_take_locked(arena_t *arena, unsigned class, void **out, size_t count
     return got;
 }
 
-static misuse_t validate(const slab_t *slab, const void *block, unsigned index)
+size_t slab_take_locked(arena_t *arena, unsigned class, void **out, size_t count)
 {
-    if (((uintptr_t)block & (GRANULE - 1)) != (size_t)index * sizeclass_bytes[slab->class]) {
+    bool zero;
+    return take(arena, class, out, count, &zero);
+}
+
+void *slab_take_one_locked(arena_t *arena, unsigned class, bool *zero)
+{
+    void *block = NULL;
+    return take(arena, class, &block, 1, zero) == 1 ? block : NULL;
+}
+
+static misuse_t validate(const slab_t *slab, size_t offset, unsigned index)
+{
+    if (offset != (size_t)index * sizeclass_bytes[slab->class]) {
         return MISUSE_INTERIOR;
     }
     if (index >= slab->bump) {
@@ -179,14 +200,16 @@ static misuse_t validate(const slab_t *slab, const void *block, unsigned index)
 misuse_t slab_validate_locked(const void *block)
 {
     const slab_t *slab = slab_of(block);
-    return validate(slab, block, slab_index(slab->class, block));
+    size_t offset = slab_offset(slab->class, block);
+    return validate(slab, offset, slab_index(slab->class, offset));
 }
 
 misuse_t slab_put_locked(arena_t *arena, void *block)
 {
     slab_t *slab = slab_of(block);
-    unsigned index = slab_index(slab->class, block);
-    misuse_t wrong = validate(slab, block, index);
+    size_t offset = slab_offset(slab->class, block);
+    unsigned index = slab_index(slab->class, offset);
+    misuse_t wrong = validate(slab, offset, index);
     if (wrong != MISUSE_NONE) {
         return wrong;
     }
@@ -233,11 +256,12 @@ static bool range_is_free(const slab_t *slab, size_t from, size_t to)
 static size_t purge_slab(arena_t *arena, slab_t *slab)
 {
     size_t page = os_page_bytes();
+    size_t end = slab_granules(slab->class) * GRANULE;
     char *start = granule_start(slab->granule);
     size_t purged = 0;
-    for (size_t from = 0; from < GRANULE;) {
+    for (size_t from = 0; from < end;) {
         size_t to = from;
-        while (to < GRANULE && range_is_free(slab, to, to + page)) {
+        while (to < end && range_is_free(slab, to, to + page)) {
             to += page;
         }
         if (to > from && source_drop(arena, start + from, to - from)) {

@@ -1,10 +1,10 @@
 /*
- * slab.h: one granule cut into equal blocks of a size class, with nothing of ours in it: the descriptor
+ * slab.h: a granule, or a few, cut into equal blocks of a size class, with nothing of ours in it: the descriptor
  * lies in metadata memory and holds a bitmap of free blocks and the index of the first block never given
  * out. 16-byte requests take 16 bytes, and an overflow of a freed block cannot steer the allocator.
  *
  * Blocks are handed out in address order. Of the slabs with a free block the fullest serve first, so that
- * nearly empty ones drain; an empty one goes back to the runs unless it is its class's last.
+ * nearly empty ones drain; an empty one goes back to the runs, but the last of its class if it is of one granule.
  * Invariant: used + free bits + (capacity - bump) == capacity.
  */
 #ifndef ARENA_SLAB_H
@@ -22,11 +22,15 @@ typedef struct slab {
     uint16_t least, most;          /* used blocks with which it stays where it is listed, or is full */
     uint8_t class, list;           /* list: of fullness; FULLNESS_LISTS: in none */
     bool freed;                    /* a block came back since the last purge */
+    bool zero;                     /* what was never given out reads as zero */
     uint64_t free[];               /* one bit a block below bump */
 } slab_t;
 
 /* Takes up to `count` blocks of `class`; returns how many there were without growing the arena. */
 HIDDEN size_t slab_take_locked(arena_t *arena, unsigned class, void **out, size_t count);
+
+/* The same for one, or NULL. *zero: it reads as zero. */
+HIDDEN void *slab_take_one_locked(arena_t *arena, unsigned class, bool *zero);
 
 /* Takes one block back. Reports a misuse and changes nothing then. */
 HIDDEN misuse_t slab_put_locked(arena_t *arena, void *block);
@@ -40,9 +44,28 @@ HIDDEN void slab_release_empty_locked(arena_t *arena);
 /* Purges whole free pages of slabs that are in use; returns the bytes given back. */
 HIDDEN size_t slab_purge_locked(arena_t *arena);
 
+/* Granules of a slab: one, or as many as have room for 4 to 7 blocks. */
+INLINE unsigned slab_granules(unsigned class)
+{
+    return class <= GRANULE_CLASSES ? 1 : 1u << (floor_log2(sizeclass_bytes[class] - 1) - 13);
+}
+
+INLINE granule_t slab_granule(const void *block)
+{
+    granule_t granule = granule_of(block);
+    return granule - pagemap_tag(granule)->place;
+}
+
 INLINE slab_t *slab_of(const void *block)
 {
-    return pagemap_tag(granule_of(block))->descriptor;
+    return pagemap_tag(slab_granule(block))->descriptor;
+}
+
+/* Where in a slab of the class the address lies. */
+INLINE size_t slab_offset(unsigned class, const void *address)
+{
+    return class <= GRANULE_CLASSES ? (uintptr_t)address % GRANULE
+                                    : distance(granule_start(slab_granule(address)), address);
 }
 
 INLINE bool slab_bit(const slab_t *slab, unsigned index)
@@ -50,14 +73,21 @@ INLINE bool slab_bit(const slab_t *slab, unsigned index)
     return (slab->free[index / 64] >> (index % 64) & 1) != 0;
 }
 
-/* ceil(2^32 / bytes of the class) */
-extern HIDDEN const uint32_t slab_reciprocal[SLAB_CLASSES + 1];
+/* ceil(2^40 / bytes of the class) */
+extern HIDDEN const uint64_t slab_reciprocal[SLAB_CLASSES + 1];
 
-/* Index of the block that `address` lies in: a multiplication by the class's 32-bit reciprocal, exact because
- * offset * (reciprocal * bytes - 2^32) < 2^16 * 2^13 < 2^32. */
-INLINE unsigned slab_index(unsigned class, const void *address)
+/* Index of the block that an offset lies in: a multiplication by the class's reciprocal, exact because
+ * offset * (reciprocal * bytes - 2^40) < 2^18 * 2^16 < 2^40. */
+INLINE unsigned slab_index(unsigned class, size_t offset)
 {
-    return (unsigned)((uint64_t)((uintptr_t)address & (GRANULE - 1)) * slab_reciprocal[class] >> 32);
+    return (unsigned)(offset * slab_reciprocal[class] >> 40);
+}
+
+/* Whether the address is the start of a block's place in a slab of the class. */
+INLINE bool slab_is_start(unsigned class, const void *address)
+{
+    size_t offset = slab_offset(class, address);
+    return offset == slab_index(class, offset) * (size_t)sizeclass_bytes[class];
 }
 
 #endif

@@ -59,7 +59,7 @@ static void survey_region(const arena_t *arena, const survey_t *survey, const re
             if (survey->slab != NULL) {
                 survey->slab(survey->context, slab_of(here));
             }
-            here += GRANULE;
+            here += slab_granules(kind) * GRANULE;
         } else if (run_kind_is_free(kind)) {
             here = survey_free_run(survey, granule, end);
         } else if (kind == KIND_CHUNKS) {

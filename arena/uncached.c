@@ -71,20 +71,11 @@ bool cachehook_has_magazine(const arena_t *arena, unsigned class)
     return false;
 }
 
-bool cachehook_may_hold(const arena_t *arena, unsigned class, size_t keep_bytes)
+bool cachehook_earn_magazine(arena_t *arena, unsigned class)
 {
     (void)arena;
     (void)class;
-    (void)keep_bytes;
     return false;
-}
-
-void *cachehook_take(arena_t *arena, unsigned class, size_t alignment)
-{
-    (void)arena;
-    (void)class;
-    (void)alignment;
-    return NULL;
 }
 
 misuse_t cachehook_reclaim(arena_t *arena, bool all, void **culprit)

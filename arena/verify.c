@@ -133,7 +133,7 @@ static void verify_slab(void *context, slab_t *slab)
     verifier->partial_slabs += slab->used < slab->capacity;
     size_t bytes = sizeclass_bytes[slab->class];
     verifier->found.slabs++;
-    verifier->found.slab_bytes += GRANULE;
+    verifier->found.slab_bytes += slab_granules(slab->class) * GRANULE;
     verifier->found.slab_blocks += slab->used;
     verifier->found.slab_usable += slab->used * bytes;
     verifier->found.slab_free_usable += (slab->capacity - slab->used) * bytes;

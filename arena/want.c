@@ -38,42 +38,20 @@ unsigned want_aligned_class(const arena_t *arena, size_t request, size_t alignme
     if (!cachehook_allowed(arena) || alignment >= GRANULE) {
         return 0;
     }
-    if (request > SLAB_MAX) {
-        return request <= ALIGNED_HELD_MAX ? sizeclass_of(request) : 0;
-    }
     unsigned class = sizeclass_of_aligned(request, alignment);
     bool slabs = (arena->flags & ARENA_NO_SLABS) == 0;
     return class <= SMALL_CLASSES || slabs ? class : 0;
-}
-
-/*
- * The class of an aligned chunk that a magazine may hold when it is freed, or 0. There are many classes, and requests of
- * all of them would fill them all: where much is cached already, as much as may stay when the arena grows, there are no
- * more of these.
- */
-static unsigned held_class(arena_t *arena, size_t request, size_t alignment)
-{
-    unsigned class = want_aligned_class(arena, request, alignment);
-    if (class <= SLAB_CLASSES) {
-        return 0;
-    }
-    lock_acquire(&arena->lock);
-    size_t keep_bytes = arena->totals.mapped_bytes / FLOW_SHARE;
-    lock_release(&arena->lock);
-    return cachehook_may_hold(arena, class, keep_bytes) ? class : 0;
 }
 
 want_t want_of(arena_t *arena, size_t request, size_t alignment)
 {
     want_t want = {.request = request, .alignment = alignment, .class = want_class(arena, request)};
     bool aligned = alignment > arena->quantum && cachehook_allowed(arena);
-    unsigned held = aligned ? held_class(arena, request, alignment) : 0;
-    want.class = held != 0 ? held : want.class;
     size_t usable = want.class != 0 ? sizeclass_bytes[want.class] : want_good_size(arena, request);
     want.chunk = want_chunk_size(arena, usable);
     unsigned pad = (unsigned)(want.chunk - CHUNK_HEADER - usable) / 8;
     /* An aligned chunk of a small class goes home when freed: nothing aligned would ever be served from a magazine. */
-    want.mark = want.class != 0 && (!aligned || held != 0) ? want.class : (unsigned)CHUNK_PLAIN + pad;
+    want.mark = want.class != 0 && !aligned ? want.class : (unsigned)CHUNK_PLAIN + pad;
     return want;
 }
 

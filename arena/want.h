@@ -31,10 +31,8 @@ HIDDEN size_t want_chunk_size(const arena_t *arena, size_t usable);
  * whatever serves it, because the threshold moves. */
 HIDDEN size_t want_good_size(const arena_t *arena, size_t request);
 
-/*
- * The class whose magazine may serve a request with an alignment above the quantum, or 0. Up to SLAB_CLASSES all of its
- * blocks are so aligned, if slabs back them; above, some may be.
- */
+/* The class whose magazine may serve a request with an alignment above the quantum, or 0. All of its blocks are so
+ * aligned, if slabs back them. */
 HIDDEN unsigned want_aligned_class(const arena_t *arena, size_t request, size_t alignment);
 
 HIDDEN want_t want_of(arena_t *arena, size_t request, size_t alignment);

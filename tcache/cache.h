@@ -83,8 +83,10 @@ INLINE void cache_count_allocation(cache_t *cache)
 /* Of a class above SMALL_MAX, before it has a magazine. */
 INLINE unsigned cache_uses_to_earn(unsigned class)
 {
-    bool few_fill_a_slab = class <= SLAB_CLASSES && sizeclass_bytes[class] > SLAB_MAX / 2;
-    return few_fill_a_slab ? EARN_LONG : EARN_FREES;
+    if (class > SLAB_CLASSES || sizeclass_bytes[class] <= GRANULE / 8) {
+        return EARN_FREES;
+    }
+    return class <= GRANULE_CLASSES ? EARN_LONG : EARN_LONGEST; /* less than eight of it fill a slab */
 }
 
 /*
@@ -107,7 +109,7 @@ INLINE bool cache_has_magazine(const cache_t *cache, unsigned class)
 /* The class was wanted, and had no magazine. */
 INLINE void cache_count_miss(cache_t *cache, unsigned class)
 {
-    cache->missed[class] = (uint16_t)min_size(cache->missed[class] + 1u, EARN_LONG);
+    cache->missed[class] = (uint16_t)min_size(cache->missed[class] + 1u, EARN_LONGEST);
 }
 
 /* Takes the loaded magazine, an empty one, away. */

@@ -66,8 +66,7 @@ INLINE void hit_free_any(cache_t *cache, void *block, uint32_t entry)
 INLINE size_t hit_usable(uint64_t kind, const void *block)
 {
     if (kind <= SLAB_CLASSES) {
-        size_t usable = sizeclass_bytes[kind];
-        return (uintptr_t)block % GRANULE == slab_index((unsigned)kind, block) * usable ? usable : 0;
+        return slab_is_start((unsigned)kind, block) ? sizeclass_bytes[kind] : 0;
     }
     unsigned low = (unsigned)((uintptr_t)block & (GRANULE - 1));
     if (kind != KIND_CHUNKS || low == 0 || low % 8 != 0) {

@@ -87,7 +87,8 @@ bool cache_load_full(cache_t *cache, unsigned class)
     magazine_t *magazine = may_take ? depot_take(depot, class) : NULL;
     if (magazine != NULL) {
         cache_load(cache, class, magazine);
-        size_t more = class > SLAB_CLASSES ? magazine_bytes(class) : 0; /* of few blocks, at a mutex each */
+        size_t more =
+            class > GRANULE_CLASSES ? magazine_bytes(class) : 0; /* of few blocks, at a mutex each */
         cache->full_most = min_size(cache->full_most + more, CACHE_MOST_BYTES);
     }
     return magazine != NULL;
@@ -109,6 +110,7 @@ void *cache_take(cache_t *cache, unsigned class, size_t request)
     return block != NULL ? block : cache_refill(cache, class, request);
 }
 
+/* Counts a use. */
 static bool has_magazine(cache_t *cache, unsigned class)
 {
     lock_acquire(&cache->lock);
@@ -116,6 +118,15 @@ static bool has_magazine(cache_t *cache, unsigned class)
     cache_count_miss(cache, class);
     lock_release(&cache->lock);
     return has;
+}
+
+bool cachehook_earn_magazine(arena_t *arena, unsigned class)
+{
+    if (cachehook_has_magazine(arena, class)) {
+        return true;
+    }
+    cache_t *cache = thread_cache(arena);
+    return cache != NULL && has_magazine(cache, class);
 }
 
 /* *zero: the block is known to read as zero. */
@@ -133,7 +144,7 @@ static void *alloc_slow(arena_t *arena, size_t size, bool *zero)
     bool empty = !atomic_load_explicit(&arena->grown, memory_order_relaxed);
     for (int attempt = empty; attempt < 2 && block == NULL; attempt++) {
         if (attempt != 0) {
-            bool room = alloc_make_room(arena, sizeclass_bytes[class]);
+            bool room = alloc_make_room_for(arena, class);
             cache = room ? thread_cache(arena) : NULL; /* hooks may have cost the thread the one it had */
         }
         if (cache == NULL) {

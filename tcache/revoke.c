@@ -309,7 +309,8 @@ bool cachehook_flow_one(arena_t *arena, size_t usable, misuse_t *wrong, void **c
     if (cache != NULL) {
         lock_acquire(&cache->lock);
     }
-    for (unsigned class = sizeclass_of(usable); class <= CLASSES && !flowed; class ++) {
+    for (unsigned class = sizeclass_of(max_size(usable, SLAB_MAX + 1)); class <= CLASSES && !flowed;
+         class ++) {
         flowed = flow_one_of(arena, cache, class, wrong, culprit);
     }
     if (cache != NULL) {

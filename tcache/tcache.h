@@ -44,7 +44,7 @@ typedef struct cache {
     uint64_t graduated;  /* one bit a class that slabs serve: its chunk-backed blocks go home when freed */
     struct chunk *piece; /* OPEN chunk that young blocks are carved from, or NULL */
     size_t piece_bytes;
-    uint16_t missed[CLASSES + 1];             /* allocations and frees without a magazine, up to EARN_LONG */
+    uint16_t missed[CLASSES + 1];             /* uses without a magazine, up to EARN_LONGEST */
     uint16_t carved[SMALL_CLASSES + 1];       /* bytes of a class; from GRADUATE_BYTES on it has slabs */
     uint16_t carved_noted[SMALL_CLASSES + 1]; /* when the arena last counted what was carved */
 

@@ -105,7 +105,7 @@ static void a_short_used_chunk_beside_new_memory_is_cleared(void **state)
 
 static void a_magazines_block_is_taken_where_no_new_page_is_needed(void **state)
 {
-    enum { FRONT = 40000 };
+    enum { FRONT = 38992 };
     unsigned class = sizeclass_of(24000);
     size_t size = chunk_size_for(sizeclass_bytes[class], arena->quantum);
     bool zero;

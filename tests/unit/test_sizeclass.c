@@ -1,7 +1,7 @@
 /*
  * test_sizeclass.c: the class tables, derived anew from their rule: 8; 16 to 128 by 16; then 8 steps a
- * doubling, to 16 KiB in slabs and to 1 MiB in chunks. Above 1, 2 and 4 KiB a 15th more is a class, and from there to
- * 16 KiB 14 to 4 of each fill a slab.
+ * doubling, to 64 KiB in slabs and to 1 MiB in chunks. Above 1, 2 and 4 KiB a 15th more is a class, and from there to
+ * 64 KiB 14 to 4 of each fill a slab, of one granule to 16 KiB, of two to 32 and of four to 64.
  */
 #define _GNU_SOURCE
 #include "../../arena/sizeclass.h"
@@ -20,8 +20,12 @@ static void derive_steps(size_t from)
 
 static void derive_fitted(void)
 {
-    for (size_t blocks = 14; blocks >= 4; blocks--)
+    for (size_t blocks = 14; blocks > 7; blocks--)
         rule[++classes] = align_down(GRANULE / blocks, 64);
+    for (size_t granules = 1; granules <= 4; granules *= 2) {
+        for (size_t blocks = 7; blocks >= 4; blocks--)
+            rule[++classes] = align_down(granules * GRANULE / blocks, granules == 1 ? 64 : KIB);
+    }
 }
 
 static void derive(void)
@@ -35,7 +39,7 @@ static void derive(void)
             rule[++classes] = align_down(from * 16 / 15, 16);
         if (from == 4096)
             derive_fitted();
-        else if (from != 8192)
+        else if (from < 4096 || from >= 65536)
             derive_steps(from);
     }
 }
@@ -45,6 +49,7 @@ static void there_are_as_many_classes_as_the_rule_makes(void **state)
     (void)state;
     assert_int_equal(classes, CLASSES);
     assert_int_equal(rule[SMALL_CLASSES], SMALL_MAX);
+    assert_int_equal(rule[GRANULE_CLASSES], GRANULE / 4);
     assert_int_equal(rule[SLAB_CLASSES], SLAB_MAX);
     assert_int_equal(rule[CLASSES], CLASS_MAX);
 }
@@ -96,7 +101,7 @@ static void at_most_an_eighth_is_wasted(void **state)
         size_t usable = sizeclass_bytes[sizeclass_of(request)];
         assert_true(usable >= request);
         if (request > 8192 && request <= SLAB_MAX)
-            assert_true((usable - request) * 16 <= 3 * usable + usable / 4);
+            assert_true((usable - request) * 100 <= 22 * usable);
         else if (request > 112)
             assert_true((usable - request) * 8 <= usable);
         else

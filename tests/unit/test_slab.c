@@ -9,7 +9,7 @@
 #include "layer.h"
 #include "one_arena.h"
 
-enum { GRANULES = 8, CLASS = 33, PER_SLAB = 64 }; /* 1,024-byte blocks: 64 a slab */
+enum { GRANULES = 16, CLASS = 33, PER_SLAB = 64 }; /* 1,024-byte blocks: 64 a slab */
 
 static granule_t base;
 
@@ -47,7 +47,7 @@ static void the_reciprocal_is_the_smallest_above_the_quotient(void **state)
     (void)state;
     for (unsigned class = 1; class <= SLAB_CLASSES; class ++) {
         uint64_t bytes = sizeclass_bytes[class];
-        assert_int_equal(slab_reciprocal[class], (((uint64_t)1 << 32) + bytes - 1) / bytes);
+        assert_int_equal(slab_reciprocal[class], (((uint64_t)1 << 40) + bytes - 1) / bytes);
     }
 }
 
@@ -56,8 +56,8 @@ static void the_index_is_the_quotient_for_every_offset_and_class(void **state)
     (void)state;
     for (unsigned class = 1; class <= SLAB_CLASSES; class ++) {
         size_t bytes = sizeclass_bytes[class], wrong = 0;
-        for (uintptr_t offset = 0; offset < GRANULE; offset++)
-            wrong += slab_index(class, (void *)(5 * GRANULE + offset)) != offset / bytes;
+        for (size_t offset = 0; offset < slab_granules(class) * GRANULE; offset++)
+            wrong += slab_index(class, offset) != offset / bytes;
         assert_int_equal(wrong, 0);
     }
 }
@@ -70,7 +70,8 @@ static void fresh_blocks_come_in_address_order(void **state)
     for (unsigned class = 1; class <= SLAB_CLASSES; class += 8) {
         char *last = take_one(class);
         assert_true(is_aligned(last, GRANULE));
-        for (size_t i = 1; i < min_size(GRANULE / sizeclass_bytes[class], 40); i++) {
+        size_t blocks = slab_granules(class) * GRANULE / sizeclass_bytes[class];
+        for (size_t i = 1; i < min_size(blocks, 40); i++) {
             char *next = take_one(class);
             assert_ptr_equal(next, last + sizeclass_bytes[class]);
             last = next;
@@ -248,6 +249,131 @@ static void a_purge_spares_blocks_that_reach_into_a_page(void **state)
         assert_true(holds(blocks[i], 896, i));
 }
 
+/* --- several granules --- */
+
+enum { WIDE = SLAB_CLASSES, WIDE_GRANULES = 4, PER_WIDE = 4 }; /* 64 KiB blocks */
+
+static void a_large_class_has_slabs_of_several_granules(void **state)
+{
+    char *blocks[PER_WIDE];
+
+    (void)state;
+    must(sizeclass_bytes[WIDE] * PER_WIDE == slab_granules(WIDE) * GRANULE &&
+         slab_granules(WIDE) == WIDE_GRANULES);
+    assert_int_equal(slab_take_locked(arena, WIDE, (void **)blocks, PER_WIDE), PER_WIDE);
+    assert_int_equal(arena->totals.slabs, 1);
+    assert_int_equal(arena->totals.slab_bytes, WIDE_GRANULES * GRANULE);
+    for (size_t i = 0; i < PER_WIDE; i++) {
+        assert_ptr_equal(blocks[i], blocks[0] + i * sizeclass_bytes[WIDE]);
+        assert_ptr_equal(slab_of(blocks[i] + 100), slab_of(blocks[0]));
+        assert_int_equal(run_kind(arena, granule_of(blocks[i])), WIDE);
+        assert_int_equal(slab_validate_locked(blocks[i]), MISUSE_NONE);
+        fill(blocks[i], sizeclass_bytes[WIDE], i);
+    }
+    for (size_t i = 0; i < PER_WIDE; i++)
+        assert_true(holds(blocks[i], sizeclass_bytes[WIDE], i));
+    assert_int_equal(arena_check(arena), 0);
+}
+
+/* A granule of a slab begins inside a block, or with one of the slab's. */
+static void a_granules_start_is_no_block_of_its_own(void **state)
+{
+    unsigned class = WIDE - 1;
+    size_t bytes = sizeclass_bytes[class];
+    char *blocks[4];
+
+    (void)state;
+    must(slab_take_locked(arena, class, (void **)blocks, 4) == 4 && slab_granules(class) == WIDE_GRANULES);
+    for (size_t offset = 1; offset < WIDE_GRANULES * GRANULE;
+         offset += offset % GRANULE == GRANULE - 1 ? 1 : GRANULE / 64 - 1) {
+        misuse_t expected = offset % bytes != 0  ? MISUSE_INTERIOR
+                            : offset / bytes < 4 ? MISUSE_NONE
+                                                 : MISUSE_FOREIGN;
+        assert_int_equal(slab_is_start(class, blocks[0] + offset), offset % bytes == 0);
+        assert_int_equal(slab_validate_locked(blocks[0] + offset), expected);
+    }
+    put(blocks[2]);
+    assert_int_equal(slab_put_locked(arena, blocks[2]), MISUSE_DOUBLE_FREE);
+}
+
+static void it_goes_back_whole_even_the_last_of_its_class(void **state)
+{
+    (void)state;
+    size_t free_before = arena->totals.free_run_bytes;
+    char *first = take_one(WIDE), *second = take_one(WIDE);
+    assert_int_equal(arena->totals.free_run_bytes, free_before - WIDE_GRANULES * GRANULE);
+    put(first);
+    assert_int_equal(arena->totals.slabs, 1);
+    put(second);
+    assert_int_equal(arena->totals.slabs, 0);
+    assert_int_equal(arena->totals.slab_bytes, 0);
+    assert_int_equal(arena->totals.slab_free_usable, 0);
+    assert_int_equal(arena->totals.free_run_bytes, free_before);
+    for (granule_t i = 0; i < WIDE_GRANULES; i++)
+        assert_int_equal(run_kind(arena, granule_of(first) + i), KIND_FREE_DIRTY);
+}
+
+static void put_granule(granule_t granule)
+{
+    run_put_locked(arena, granule, 1, pagemap_tag(granule)->region, KIND_FREE_DIRTY);
+}
+
+static void it_needs_granules_in_a_row(void **state)
+{
+    bool zero;
+
+    (void)state;
+    for (granule_t i = 0; i < GRANULES; i++)
+        must(run_take_locked(arena, 1, KIND_BUSY, &zero) == base + i);
+    for (granule_t i = 0; i < GRANULES; i++) {
+        if (i % 4 != 3)
+            put_granule(base + i); /* three free ones between any two */
+    }
+    assert_null(take_one(WIDE));
+    assert_int_equal(arena->totals.slabs, 0);
+    assert_non_null(take_one(GRANULE_CLASSES + 1)); /* two do */
+    for (granule_t i = 3; i < GRANULES; i += 4)
+        put_granule(base + i);
+}
+
+static void a_purge_reaches_all_its_granules(void **state)
+{
+    char *blocks[PER_WIDE];
+
+    (void)state;
+    must(slab_take_locked(arena, WIDE, (void **)blocks, PER_WIDE) == PER_WIDE);
+    for (size_t i = 0; i < PER_WIDE; i++)
+        fill(blocks[i], sizeclass_bytes[WIDE], i);
+    put(blocks[3]);
+    put(blocks[1]);
+    assert_int_equal(slab_purge_locked(arena), 2 * sizeclass_bytes[WIDE]);
+    assert_true(all_zero(blocks[3], sizeclass_bytes[WIDE]) && all_zero(blocks[1], sizeclass_bytes[WIDE]));
+    assert_true(holds(blocks[0], sizeclass_bytes[WIDE], 0) && holds(blocks[2], sizeclass_bytes[WIDE], 2));
+}
+
+/* --- what reads as zero --- */
+
+static void a_block_never_given_out_of_zero_granules_is_known_as_zero(void **state)
+{
+    bool zero = false;
+
+    (void)state;
+    char *first = slab_take_one_locked(arena, CLASS, &zero);
+    assert_true(zero);
+    char *second = slab_take_one_locked(arena, CLASS, &zero);
+    assert_true(zero);
+    put(first);
+    assert_ptr_equal(slab_take_one_locked(arena, CLASS, &zero), first);
+    assert_false(zero); /* it may have been written to */
+    put(first);
+    put(second);
+    slab_release_empty_locked(arena);
+    must(run_kind(arena, granule_of(first)) == KIND_FREE_DIRTY);
+    assert_ptr_equal(slab_take_one_locked(arena, CLASS, &zero),
+                     first); /* dirty granules serve before clean ones */
+    assert_false(zero);
+}
+
 /* --- misuse --- */
 
 static void a_double_free_is_found_by_the_bitmap(void **state)
@@ -359,6 +485,12 @@ int main(void)
         in_heap(with_no_granule_left_nothing_is_taken),
         in_heap(a_purge_drops_free_pages_and_keeps_the_others),
         in_heap(a_purge_spares_blocks_that_reach_into_a_page),
+        in_heap(a_large_class_has_slabs_of_several_granules),
+        in_heap(a_granules_start_is_no_block_of_its_own),
+        in_heap(it_goes_back_whole_even_the_last_of_its_class),
+        in_heap(it_needs_granules_in_a_row),
+        in_heap(a_purge_reaches_all_its_granules),
+        in_heap(a_block_never_given_out_of_zero_granules_is_known_as_zero),
         in_heap(a_double_free_is_found_by_the_bitmap),
         in_heap(an_interior_pointer_is_found_at_every_offset),
         in_heap(a_block_never_given_out_is_foreign),

@@ -12,12 +12,12 @@
 static void a_class_above_the_slabs_earns_its_magazine(void **state)
 {
     (void)state;
-    churn(EARN_FREES, 22000);
+    churn(EARN_FREES, 70000);
     assert_int_equal(stats_of(arena).cached_blocks, 0);
-    churn(1, 22000);
+    churn(1, 70000);
     size_t cached = stats_of(arena).cached_blocks;
     assert_true(cached != 0);
-    void *block = take(22000);
+    void *block = take(70000);
     assert_int_equal(stats_of(arena).cached_blocks, cached - 1);
     arena_free(arena, block);
     assert_int_equal(stats_of(arena).cached_blocks, cached);
@@ -31,7 +31,7 @@ static void *free_them(void *blocks)
 
 static void one_that_allocates_for_another_thread_earns_it_too(void **state)
 {
-    enum { SIZE = 22008 };
+    enum { SIZE = 70008 };
     void *blocks[EARN_FREES];
 
     (void)state;
@@ -218,13 +218,13 @@ static cache_t *cache_that_took_back(size_t size)
 static void blocks_of_slabs_are_no_reason_to_keep_more(void **state)
 {
     (void)state;
-    assert_int_equal(cache_that_took_back(SLAB_MAX)->full_most, CACHE_HELD_BYTES);
+    assert_int_equal(cache_that_took_back(sizeclass_bytes[GRANULE_CLASSES])->full_most, CACHE_HELD_BYTES);
 }
 
 static void a_cache_keeps_more_once_it_takes_back_what_it_gave(void **state)
 {
     (void)state;
-    cache_t *cache = cache_that_took_back(SLAB_MAX + 1);
+    cache_t *cache = cache_that_took_back(sizeclass_bytes[GRANULE_CLASSES] + 1);
     assert_int_equal(cache->full_most, CACHE_MOST_BYTES);
     assert_true(cache->full_bytes >= CACHE_MOST_BYTES / 4 - MAGAZINE_HELD_BYTES);
     for (int round = 0; round < 4; round++) /* and less again when it stands still */
@@ -305,23 +305,23 @@ static void one_that_serves_makes_room_before_all(void **state)
     misuse_t wrong;
 
     (void)state;
-    earn(20000);
-    earn(40000);
-    must(arena_alloc_batch(arena, 20000, BLOCKS, medium) == BLOCKS);
-    must(arena_alloc_batch(arena, 40000, BLOCKS, larger) == BLOCKS);
+    earn(70000);
+    earn(90000);
+    must(arena_alloc_batch(arena, 70000, BLOCKS, medium) == BLOCKS);
+    must(arena_alloc_batch(arena, 90000, BLOCKS, larger) == BLOCKS);
     arena_free_batch(arena, medium, BLOCKS);
     arena_free_batch(arena, larger, BLOCKS);
     size_t depot = depot_held_bytes(depot_of(arena), 1), own = cache_held_bytes(own_cache(), 1);
-    assert_true(cachehook_flow_one(arena, 30000, &wrong, &culprit)); /* the depot's first */
+    assert_true(cachehook_flow_one(arena, 80000, &wrong, &culprit)); /* the depot's first */
     assert_int_equal(wrong, MISUSE_NONE);
-    assert_in_range(depot - depot_held_bytes(depot_of(arena), 1), 1, magazine_bytes(sizeclass_of(40000)));
+    assert_in_range(depot - depot_held_bytes(depot_of(arena), 1), 1, magazine_bytes(sizeclass_of(90000)));
     assert_int_equal(cache_held_bytes(own_cache(), 1), own);
-    while (depot_held_bytes(depot_of(arena), sizeclass_of(30000)) != 0)
-        assert_true(cachehook_flow_one(arena, 30000, &wrong, &culprit));
-    while (cache_held_bytes(own_cache(), sizeclass_of(30000)) != 0)
-        assert_true(cachehook_flow_one(arena, 30000, &wrong, &culprit));
-    assert_false(cachehook_flow_one(arena, 30000, &wrong, &culprit));
-    assert_true(cache_held_bytes(own_cache(), 1) >= 20000); /* what would not serve stays */
+    while (depot_held_bytes(depot_of(arena), sizeclass_of(80000)) != 0)
+        assert_true(cachehook_flow_one(arena, 80000, &wrong, &culprit));
+    while (cache_held_bytes(own_cache(), sizeclass_of(80000)) != 0)
+        assert_true(cachehook_flow_one(arena, 80000, &wrong, &culprit));
+    assert_false(cachehook_flow_one(arena, 80000, &wrong, &culprit));
+    assert_true(cache_held_bytes(own_cache(), 1) >= 70000); /* what would not serve stays */
 }
 
 int main(void)

@@ -27,7 +27,7 @@ static void above_the_slabs_they_wait_for_frees(void **state)
 {
     (void)state;
     for (int i = 0; i < 3 * EARN_FREES; i++)
-        assert_true(arena_usable_size(arena, take(18000)) < class_bytes(18000));
+        assert_true(arena_usable_size(arena, take(70000)) < class_bytes(70000));
 }
 
 /* Copies between two buffers of 2^n bytes that lie 2^n + 16 apart are slow. */
@@ -68,7 +68,7 @@ static void all_that_is_left_over_fits_the_header(void **state)
 static void a_little_more_than_a_class_is_earned_too(void **state)
 {
     (void)state;
-    for (size_t size = 16384 - 16; size <= 16384 + 64; size += 16) {
+    for (size_t size = SLAB_MAX - 16; size <= SLAB_MAX + 64; size += 16) {
         earn(size);
         assert_int_equal(arena_good_size(arena, size), class_bytes(size));
     }
@@ -106,7 +106,7 @@ static void without_slabs_magazines_hold_chunks(void **state)
         arena_free(arena, block);
         assert_ptr_equal(take(size), block);
         arena_free(arena, block);
-        for (size_t alignment = 32; alignment <= 2 * SLAB_MAX; alignment *= 2) {
+        for (size_t alignment = 32; alignment <= GRANULE / 2; alignment *= 2) {
             void *aligned = arena_aligned_alloc(arena, alignment, size);
             assert_true(aligned != NULL && (uintptr_t)aligned % alignment == 0);
             arena_free(arena, aligned);
@@ -120,8 +120,8 @@ static void an_alignment_that_no_class_has_is_kept(void **state)
 {
     (void)state;
     for (int i = 0; i <= 2 * EARN_FREES; i++) {
-        void *block = arena_aligned_alloc(arena, 2 * SLAB_MAX, 5000);
-        assert_true(block != NULL && (uintptr_t)block % (2 * SLAB_MAX) == 0);
+        void *block = arena_aligned_alloc(arena, GRANULE / 2, 5000);
+        assert_true(block != NULL && (uintptr_t)block % (GRANULE / 2) == 0);
         arena_free(arena, block);
         arena_free(arena, take(5000));
     }
