@@ -54,7 +54,7 @@ static void *aligned_from_cache(arena_t *arena, size_t alignment, size_t size)
     if (class == 0 || (class > SMALL_CLASSES && !cachehook_earn_magazine(arena, class))) {
         return NULL;
     }
-    void *block = arena_alloc(arena, sizeclass_bytes[class]); /* aligned if a slab backs it */
+    void *block = arena_alloc(arena, sizeclass_bytes[class]); /* it may be one of a few that are not */
     if (block == NULL || is_aligned(block, alignment)) {
         return block;
     }

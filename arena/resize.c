@@ -125,12 +125,12 @@ static void *resize_in_place(arena_t *arena, void *block, size_t usable, size_t 
 /*
  * Whether the block, made `size` bytes, had better move through the calling thread's cache than grow where it is:
  * that takes no lock. A buffer that is doubled soon becomes one that moves anyway; one that grows by less is copied
- * too often.
+ * too often. (What was asked for may be a fifth less than it has.) Asking counts as a use of the class.
  */
-static bool grows_through_cache(const arena_t *arena, size_t usable, size_t size)
+static bool grows_through_cache(arena_t *arena, size_t usable, size_t size)
 {
-    return size > SMALL_MAX && size <= REALLOC_CACHED_MAX && size / 2 >= usable &&
-           cachehook_has_magazine(arena, sizeclass_of(size));
+    return size > SMALL_MAX && size <= REALLOC_CACHED_MAX && size / 8 * 5 >= usable &&
+           cachehook_earn_magazine(arena, sizeclass_of(size));
 }
 
 /*

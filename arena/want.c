@@ -38,6 +38,9 @@ unsigned want_aligned_class(const arena_t *arena, size_t request, size_t alignme
     if (!cachehook_allowed(arena) || alignment >= GRANULE) {
         return 0;
     }
+    if (request > SLAB_MAX) {
+        return alignment <= CHUNK_LINE && request <= CLASS_MAX ? sizeclass_of(request) : 0;
+    }
     unsigned class = sizeclass_of_aligned(request, alignment);
     bool slabs = (arena->flags & ARENA_NO_SLABS) == 0;
     return class <= SMALL_CLASSES || slabs ? class : 0;

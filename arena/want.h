@@ -32,7 +32,7 @@ HIDDEN size_t want_chunk_size(const arena_t *arena, size_t usable);
 HIDDEN size_t want_good_size(const arena_t *arena, size_t request);
 
 /* The class whose magazine may serve a request with an alignment above the quantum, or 0. All of its blocks are so
- * aligned, if slabs back them. */
+ * aligned if slabs back them; nearly all are, to a cache line, if they are so large that chunks must. */
 HIDDEN unsigned want_aligned_class(const arena_t *arena, size_t request, size_t alignment);
 
 HIDDEN want_t want_of(arena_t *arena, size_t request, size_t alignment);

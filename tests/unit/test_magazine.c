@@ -16,7 +16,7 @@ static void it_holds_one_block_and_more_up_to_its_share_of_bytes(void **state)
     (void)state;
     for (unsigned class = 1; class <= CLASSES; class ++) {
         unsigned capacity = magazine_capacity(class);
-        size_t least = sizeclass_bytes[class] <= 64 * KIB ? 4 : sizeclass_bytes[class] <= 128 * KIB ? 2 : 1;
+        size_t least = sizeclass_bytes[class] <= 256 * KIB ? 4 : 1;
         assert_in_range(capacity, least, MAGAZINE_SLOTS);
         assert_true(magazine_bytes(class) <= MAGAZINE_HELD_BYTES || capacity == least);
         assert_true(capacity == MAGAZINE_SLOTS ||

@@ -158,6 +158,25 @@ static void where_no_slab_may_be_chunks_serve(void **state)
     arena = kept;
 }
 
+/* --- chunks --- */
+
+static void a_cache_line_is_what_large_chunks_have(void **state)
+{
+    (void)state;
+    for (size_t size = SLAB_MAX + 1; size <= LARGE_MIN_BYTES; size += 30000) {
+        earn_aligned(64, size);
+        void *block = take_aligned(64, size);
+        arena_free(arena, block);
+        size_t cached = stats_of(arena).cached_blocks;
+        assert_true(cached != 0);
+        assert_ptr_equal(take_aligned(32, size), block);
+        assert_int_equal(stats_of(arena).cached_blocks, cached - 1);
+        void *page = take_aligned(4096, size); /* from the arena */
+        arena_free(arena, page);
+        arena_free(arena, block);
+    }
+}
+
 /* --- memory --- */
 
 typedef struct {
@@ -301,6 +320,7 @@ int main(void)
         in_arena(every_one_is_counted_over_ticks),
         in_arena(what_stood_still_has_to_be_earned_anew),
         in_arena(where_no_slab_may_be_chunks_serve),
+        in_arena(a_cache_line_is_what_large_chunks_have),
         in_arena(memory_stays_bounded),
         in_arena(one_thread_allocates_and_another_frees),
         in_arena(another_thread_may_trim_meanwhile),

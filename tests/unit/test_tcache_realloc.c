@@ -39,6 +39,31 @@ static void doubling_takes_the_cached_block(void **state)
     }
 }
 
+/* What it was asked for may be a fifth less than it has. */
+static void so_does_doubling_what_was_asked_for(void **state)
+{
+    (void)state;
+    for (size_t size = SMALL_MAX; size <= REALLOC_CACHED_MAX / 2; size += 100) {
+        earn(size);
+        void *cached = cached_block(2 * size);
+        void *larger = grown(size, 2 * size);
+        assert_ptr_equal(larger, cached);
+        arena_free(arena, larger);
+    }
+}
+
+static void growth_alone_earns_a_magazine(void **state)
+{
+    (void)state;
+    must(arena_good_size(arena, 2100) < class_bytes(2100));
+    for (unsigned i = 0; i <= uses_to_earn(2100); i++)
+        arena_free(arena, grown(1000, 2100));
+    assert_int_equal(arena_good_size(arena, 2100), class_bytes(2100));
+    void *block = take(2100);
+    arena_free(arena, block);
+    assert_ptr_equal(grown(1000, 2100), block);
+}
+
 static void what_was_left_is_cached_in_turn(void **state)
 {
     (void)state;
@@ -55,7 +80,7 @@ static void growing_by_less_leaves_the_cache_alone(void **state)
 {
     (void)state;
     void *cached = cached_block(4096);
-    void *larger = grown(2560, 4096);
+    void *larger = grown(3000, 4096);
     assert_ptr_not_equal(larger, cached);
     assert_ptr_equal(take(4096), cached);
     arena_free(arena, cached);
@@ -131,6 +156,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         in_arena(doubling_takes_the_cached_block),
+        in_arena(so_does_doubling_what_was_asked_for),
+        in_arena(growth_alone_earns_a_magazine),
         in_arena(what_was_left_is_cached_in_turn),
         in_arena(growing_by_less_leaves_the_cache_alone),
         in_arena(large_growth_leaves_the_cache_alone),
