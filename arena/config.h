@@ -112,7 +112,7 @@ enum {
 #define DEPOT_SMALL_BYTES (256 * KIB)  /* of a small one */
 #define DEPOT_HELD_BYTES (16 * MIB)    /* and of all classes */
 #define FILL_ONE_BYTES (16 * KIB)      /* a refill takes no more than one block from here on */
-#define REALLOC_CACHED_MAX (16 * KIB)  /* to twice its bytes or more, a block grows by a move up to this */
+#define REALLOC_CACHED_MAX (16 * KIB)  /* to twice its bytes or more, a chunk grows by a move up to this */
 #define FLOW_LEAST_BYTES (8 * KIB)     /* cached blocks above go home whenever the arena would have to grow */
 #define FLOW_MUCH_BYTES (2 * MIB)      /* and smaller ones if they are more than that, and than */
 #define FLOW_SHARE 32                  /* 1/32 of what is mapped */

@@ -13,7 +13,8 @@
  * Coherence does the rest. For an address that is no live block, any value
  * that was ever stored may come back, and each leads to a report.
  *
- * Tags are plain memory, guarded by the mutex of the arena that owns the granule. When a granule goes from one
+ * Tags are plain memory, guarded by the mutex of the arena that owns the granule; but a slab's `place` is constant while
+ * one of its blocks is in use, and who has the block may read it. When a granule goes from one
  * arena to another by way of the kernel, the last entry that the one stored (0, with release) and the
  * other's pagemap_claim (acquire) order what they do with its tag.
  */

@@ -127,9 +127,10 @@ static void *resize_in_place(arena_t *arena, void *block, size_t usable, size_t 
  * that takes no lock. A buffer that is doubled soon becomes one that moves anyway; one that grows by less is copied
  * too often. (What was asked for may be a fifth less than it has.) Asking counts as a use of the class.
  */
-static bool grows_through_cache(arena_t *arena, size_t usable, size_t size)
+static bool grows_through_cache(arena_t *arena, bool in_slab, size_t usable, size_t size)
 {
-    return size > SMALL_MAX && size <= REALLOC_CACHED_MAX && size / 8 * 5 >= usable &&
+    size_t most = in_slab ? SLAB_MAX : REALLOC_CACHED_MAX; /* a slab's block moves in any case */
+    return size > SMALL_MAX && size <= most && size / 8 * 5 >= usable &&
            cachehook_earn_magazine(arena, sizeclass_of(size));
 }
 
@@ -184,7 +185,8 @@ static void *resize(arena_t *arena, void *block, size_t usable, size_t size, uin
     if (size <= usable && size >= usable - usable / 4) {
         return block;
     }
-    bool between_slabs = (pagemap_entry(block) ^ arena->tag) <= SLAB_CLASSES && size <= SMALL_MAX;
+    bool in_slab = (pagemap_entry(block) ^ arena->tag) <= SLAB_CLASSES;
+    bool between_slabs = in_slab && size <= SMALL_MAX;
     if (size < usable && (between_slabs ? sizeclass_bytes[sizeclass_of(size)] == usable
                                         : arena_good_size(arena, size) == usable)) {
         return block;
@@ -194,7 +196,7 @@ static void *resize(arena_t *arena, void *block, size_t usable, size_t size, uin
         *when = log_now(); /* before another thread can get what is cut off */
         watch_shrink(arena, block, size, usable);
     }
-    bool through_cache = between_slabs || grows_through_cache(arena, usable, size);
+    bool through_cache = between_slabs || grows_through_cache(arena, in_slab, usable, size);
     void *resized = through_cache ? NULL : resize_in_place(arena, block, usable, size, when);
     if (resized == NULL) {
         resized = move_block(arena, block, usable, size, through_cache, when);

@@ -1,6 +1,7 @@
 /*
  * test_tcache_realloc.c: a block that grows to twice its bytes moves through the thread's cache, up to
- * REALLOC_CACHED_MAX and where the class has a magazine; every other growth prefers the place where the block is.
+ * REALLOC_CACHED_MAX, of a slab up to SLAB_MAX, and where the class has a magazine; every other growth prefers the place
+ * where the block is.
  */
 #define _GNU_SOURCE
 #include "tcache_support.h"
@@ -44,6 +45,19 @@ static void so_does_doubling_what_was_asked_for(void **state)
 {
     (void)state;
     for (size_t size = SMALL_MAX; size <= REALLOC_CACHED_MAX / 2; size += 100) {
+        earn(size);
+        void *cached = cached_block(2 * size);
+        void *larger = grown(size, 2 * size);
+        assert_ptr_equal(larger, cached);
+        arena_free(arena, larger);
+    }
+}
+
+/* It could not stay where it is. */
+static void so_does_doubling_a_slabs_block(void **state)
+{
+    (void)state;
+    for (size_t size = REALLOC_CACHED_MAX; size <= SLAB_MAX / 2; size += 5000) {
         earn(size);
         void *cached = cached_block(2 * size);
         void *larger = grown(size, 2 * size);
@@ -157,6 +171,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         in_arena(doubling_takes_the_cached_block),
         in_arena(so_does_doubling_what_was_asked_for),
+        in_arena(so_does_doubling_a_slabs_block),
         in_arena(growth_alone_earns_a_magazine),
         in_arena(what_was_left_is_cached_in_turn),
         in_arena(growing_by_less_leaves_the_cache_alone),
