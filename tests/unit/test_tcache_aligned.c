@@ -187,7 +187,7 @@ typedef struct {
     double mapped, cached; /* at most, for what lives at most */
 } spread_t;
 
-/* 1,000 blocks replaced at random. */
+/* 1,000 blocks replaced at random. A region that the kernel puts apart from the others is a quarter more at once. */
 static spread_t spread_of(const mix_t *mix)
 {
     enum { BLOCKS = 1000, STEPS = 40000 };
@@ -218,10 +218,10 @@ static void memory_stays_bounded(void **state)
         mix_t mix;
         spread_t most;
     } cases[] = {
-        {{64, 1100, 8000, 100}, {2.4, 0.7}},     {{64, 2048, 65536, 100}, {1.8, 0.3}},
+        {{64, 1100, 8000, 100}, {2.4, 0.7}},     {{64, 2048, 65536, 100}, {2.2, 0.3}},
         {{4096, 16384, 16384, 100}, {1.5, 0.1}}, {{4096, 12000, 12000, 50}, {2.1, 0.15}},
         {{64, 3000, 3000, 50}, {1.8, 0.25}},     {{4096, 4096, 4096, 100}, {1.4, 0.1}},
-        {{1024, 20000, 40000, 30}, {2.0, 0.3}},
+        {{1024, 20000, 40000, 30}, {2.2, 0.3}},
     };
 
     (void)state;
