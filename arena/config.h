@@ -64,6 +64,8 @@
 /* A large table of zeros that is written here and there: behind all small variables, which so share few pages. */
 #define AMONG_THE_LAST __attribute__((common))
 #define NOINLINE __attribute__((noinline))
+/* Of a function that is a hit: it begins a cache line, whatever was linked before it. */
+#define HIT __attribute__((aligned(64)))
 #define INLINE static inline __attribute__((always_inline))
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)

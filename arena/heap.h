@@ -43,7 +43,7 @@ enum { FULLNESS_LISTS = 4 };
  * empty ones are left alone and go back.
  */
 typedef struct {
-    struct slab *partial[FULLNESS_LISTS];
+    granule_t partial[FULLNESS_LISTS]; /* where the first of each lies, or 0 */
     uint32_t slabs;
 } slab_class_t;
 

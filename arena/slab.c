@@ -31,13 +31,13 @@ static void link_slab(arena_t *arena, slab_t *slab)
     slab->list = (uint8_t)list;
     slab->least = (uint16_t)max_size((list * capacity + FULLNESS_LISTS - 1) / FULLNESS_LISTS, 1);
     slab->most = (uint16_t)(((list + 1) * capacity - 1) / FULLNESS_LISTS);
-    slab_t **head = &class_of(arena, slab)->partial[list];
+    slab_class_t *class = class_of(arena, slab);
     slab->previous = NULL;
-    slab->next = *head;
+    slab->next = slab_first(class, list);
     if (slab->next != NULL) {
         slab->next->previous = slab;
     }
-    *head = slab;
+    class->partial[list] = slab->granule;
 }
 
 static void unlink_slab(arena_t *arena, slab_t *slab)
@@ -51,7 +51,7 @@ static void unlink_slab(arena_t *arena, slab_t *slab)
     if (slab->previous != NULL) {
         slab->previous->next = slab->next;
     } else {
-        class_of(arena, slab)->partial[slab->list] = slab->next;
+        class_of(arena, slab)->partial[slab->list] = slab->next == NULL ? 0 : slab->next->granule;
     }
     slab->list = FULLNESS_LISTS;
 }
@@ -126,12 +126,11 @@ static size_t take_blocks(slab_t *slab, void **out, size_t count, size_t *fresh)
 
 static slab_t *fullest_with_room(const slab_class_t *class)
 {
-    for (int list = FULLNESS_LISTS - 1; list >= 0; list--) {
-        if (class->partial[list] != NULL) {
-            return class->partial[list];
-        }
+    unsigned list = FULLNESS_LISTS - 1;
+    while (list > 0 && class->partial[list] == 0) {
+        list--;
     }
-    return NULL;
+    return slab_first(class, list);
 }
 
 /* Its number of used blocks left the bounds of its list: a full one is in none, an empty one goes unless it is its
@@ -230,7 +229,7 @@ misuse_t slab_put_locked(arena_t *arena, void *block)
 void slab_release_empty_locked(arena_t *arena)
 {
     for (unsigned class = 1; !arena->in_buffer && class <= SLAB_CLASSES; class ++) {
-        slab_t *slab = arena->granules->slab_class[class].partial[0];
+        slab_t *slab = slab_first(&arena->granules->slab_class[class], 0);
         while (slab != NULL) {
             slab_t *next = slab->next;
             if (slab->used == 0) {
@@ -279,7 +278,7 @@ size_t slab_purge_locked(arena_t *arena)
     size_t purged = 0;
     for (unsigned class = 1; !arena->in_buffer && class <= SLAB_CLASSES; class ++) {
         for (unsigned list = 0; list < FULLNESS_LISTS; list++) {
-            slab_t *slab = arena->granules->slab_class[class].partial[list];
+            slab_t *slab = slab_first(&arena->granules->slab_class[class], list);
             for (; slab != NULL; slab = slab->next) {
                 purged += slab->freed ? purge_slab(arena, slab) : 0;
             }

@@ -68,6 +68,12 @@ INLINE size_t slab_offset(unsigned class, const void *address)
                                     : distance(granule_start(slab_granule(address)), address);
 }
 
+/* The first slab in a class's list of that fullness, or NULL. */
+INLINE slab_t *slab_first(const slab_class_t *class, unsigned list)
+{
+    return class->partial[list] == 0 ? NULL : pagemap_tag(class->partial[list])->descriptor;
+}
+
 INLINE bool slab_bit(const slab_t *slab, unsigned index)
 {
     return (slab->free[index / 64] >> (index % 64) & 1) != 0;

@@ -153,7 +153,8 @@ static void add_slab_lists(const granules_t *granules, snapshot_t *snapshot)
 {
     for (unsigned i = 0; i < (SLAB_CLASSES + 1) * FULLNESS_LISTS; i++) {
         unsigned class = i / FULLNESS_LISTS;
-        const slab_t *slab = granules->slab_class[class].partial[FULLNESS_LISTS - 1 - i % FULLNESS_LISTS];
+        const slab_t *slab =
+            slab_first(&granules->slab_class[class], FULLNESS_LISTS - 1 - i % FULLNESS_LISTS);
         for (; slab != NULL; slab = slab->next) {
             size_t bytes = (size_t)(slab->capacity - slab->used) * sizeclass_bytes[class];
             add_member(snapshot, (member_t){LIST_SLABS, class, granule_start(slab->granule), bytes});

@@ -116,7 +116,7 @@ static void check_slab_lists(verifier_t *verifier)
     for (unsigned i = 0; i < (SLAB_CLASSES + 1) * FULLNESS_LISTS; i++) {
         unsigned class = i / FULLNESS_LISTS;
         unsigned list = i % FULLNESS_LISTS;
-        const slab_t *slab = verifier->arena->granules->slab_class[class].partial[list];
+        const slab_t *slab = slab_first(&verifier->arena->granules->slab_class[class], list);
         for (; slab != NULL && listed <= verifier->found.slabs; slab = slab->next, listed++) {
             bool right = slab->class == class && slab->used < slab->capacity && slab->list == list &&
                          slab->used * (unsigned)FULLNESS_LISTS / slab->capacity == list;

@@ -57,12 +57,12 @@ static NOINLINE void *malloc_wide(size_t request)
                                         : malloc_large(request);
 }
 
-static NOINLINE void *malloc_medium(size_t request)
+static NOINLINE HIT void *malloc_medium(size_t request)
 {
     return request <= SLAB_MAX ? alloc_of_class(sizeclass_of_medium(request), request) : malloc_wide(request);
 }
 
-void *malloc(size_t request)
+HIT void *malloc(size_t request)
 {
     return LIKELY(request <= SMALL_MAX) ? alloc_of_class(sizeclass_small[request], request)
                                         : malloc_medium(request);
@@ -94,7 +94,7 @@ static NOINLINE void free_other(void *block)
     }
 }
 
-void free(void *block)
+HIT void free(void *block)
 {
     uint32_t entry = pagemap_entry_marked(block);
     cache_enter(&thread_self);

@@ -35,19 +35,19 @@ static NOINLINE void *alloc_wide(arena_t *arena, size_t size)
                                      : alloc_public(arena, size);
 }
 
-static NOINLINE void *alloc_medium(arena_t *arena, size_t size)
+static NOINLINE HIT void *alloc_medium(arena_t *arena, size_t size)
 {
     return size <= SLAB_MAX ? alloc_of_class(arena, sizeclass_of_medium(size), size)
                             : alloc_wide(arena, size);
 }
 
-void *arena_alloc(arena_t *arena, size_t size)
+HIT void *arena_alloc(arena_t *arena, size_t size)
 {
     return LIKELY(size <= SMALL_MAX) ? alloc_of_class(arena, sizeclass_small[size], size)
                                      : alloc_medium(arena, size);
 }
 
-void cache_free_chunk(cache_t *cache, void *block)
+HIT void cache_free_chunk(cache_t *cache, void *block)
 {
     unsigned low = (unsigned)((uintptr_t)block & (GRANULE - 1));
     if (UNLIKELY(low == 0 || low % 8 != 0)) { /* the word before it may not be readable, or not be one */
@@ -78,7 +78,7 @@ static NOINLINE void free_beside(arena_t *arena, void *block)
     hit_free_any(cache, block, pagemap_entry_marked(block));
 }
 
-void arena_free(arena_t *arena, void *block)
+HIT void arena_free(arena_t *arena, void *block)
 {
     uint32_t entry = pagemap_entry_marked(block); /* a granule with names: goes slow */
     cache_enter(&thread_self);

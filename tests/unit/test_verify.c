@@ -204,17 +204,17 @@ static void a_slab_in_no_or_the_wrong_list_is_invariant_5(void **state)
     slab_class_t *class = &arena->granules->slab_class[slab->class];
 
     (void)state;
-    must(class->partial[0] == slab);
+    must(class->partial[0] == slab->granule);
     expect_none(arena);
-    class->partial[0] = NULL;
+    class->partial[0] = 0;
     expect_only(arena, INVARIANT_SLAB_LISTED);
-    class->partial[2] = slab;
+    class->partial[2] = slab->granule;
     expect_only(arena, INVARIANT_SLAB_LISTED);
-    class->partial[2] = NULL;
-    arena->granules->slab_class[5].partial[0] = slab;
+    class->partial[2] = 0;
+    arena->granules->slab_class[5].partial[0] = slab->granule;
     expect_only(arena, INVARIANT_SLAB_LISTED);
-    arena->granules->slab_class[5].partial[0] = NULL;
-    class->partial[0] = slab;
+    arena->granules->slab_class[5].partial[0] = 0;
+    class->partial[0] = slab->granule;
     expect_none(arena);
     slab->list = 1; /* it would be unlinked from there */
     expect_only(arena, INVARIANT_SLAB_LISTED);
