@@ -1,6 +1,6 @@
 /*
  * want.h: what serves a request: its size class, if it has one, and the chunk that it gets where no slab serves it.
- * Looks at the arena's options; for an alignment above the quantum at its caches too, with no lock held.
+ * Looks at the arena's options alone.
  */
 #ifndef ARENA_WANT_H
 #define ARENA_WANT_H

@@ -133,12 +133,6 @@ HIDDEN void cache_empty_full(cache_t *cache, unsigned class, magazine_t *magazin
 /* Empties the loaded magazine into the arena. */
 HIDDEN void cache_empty_loaded(cache_t *cache, unsigned class);
 
-/* A block of the class, the cache's mutex being held: its own, the depot's, or from the arena without growing it. */
-HIDDEN void *cache_take(cache_t *cache, unsigned class, size_t request);
-
-/* Loads a full magazine, its own or one of the depot, in place of the loaded one, which is empty. */
-HIDDEN bool cache_load_full(cache_t *cache, unsigned class);
-
 /* Fills the loaded, empty magazine from the arena without growing it; returns one block that serves the request, or
  * NULL. */
 HIDDEN void *cache_refill(cache_t *cache, unsigned class, size_t request);

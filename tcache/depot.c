@@ -23,14 +23,6 @@ size_t depot_held_bytes(depot_t *depot, unsigned least)
     return bytes;
 }
 
-size_t depot_total_bytes(depot_t *depot)
-{
-    lock_acquire(&depot->lock);
-    size_t bytes = depot->held_bytes;
-    lock_release(&depot->lock);
-    return bytes;
-}
-
 /*
  * Small blocks are for other threads to take, and no more than that is kept: one that goes home into its slab's bitmap
  * is cheap, and comes out again in the order of the addresses, where a depot returns them in that of the frees.

@@ -31,9 +31,6 @@ HIDDEN depot_t *depot_create(void);
 /* Bytes in the classes from `least` on. */
 HIDDEN size_t depot_held_bytes(depot_t *depot, unsigned least);
 
-/* And in all of them. */
-HIDDEN size_t depot_total_bytes(depot_t *depot);
-
 /* False: it holds enough, of the class or altogether. */
 HIDDEN bool depot_put(depot_t *depot, unsigned class, magazine_t *magazine);
 

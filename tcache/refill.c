@@ -77,7 +77,8 @@ void *cache_refill(cache_t *cache, unsigned class, size_t request)
     return top[got];
 }
 
-bool cache_load_full(cache_t *cache, unsigned class)
+/* Loads a full magazine, its own or one of the depot, in place of the loaded one, which is empty. */
+static bool load_full(cache_t *cache, unsigned class)
 {
     depot_t *depot = depot_of(cache->arena);
     if (cache_load_own(cache, class)) {
@@ -94,10 +95,11 @@ bool cache_load_full(cache_t *cache, unsigned class)
     return magazine != NULL;
 }
 
-void *cache_take(cache_t *cache, unsigned class, size_t request)
+/* A block of the class, the cache's mutex being held: its own, the depot's, or from the arena without growing it. */
+static void *take(cache_t *cache, unsigned class, size_t request)
 {
     if (cache->next[class] != NULL ||
-        cache_load_full(cache, class)) { /* the miss may have been of the table only */
+        load_full(cache, class)) { /* the miss may have been of the table only */
         return cache_pop(cache, class);
     }
     void *block = NULL;
@@ -153,7 +155,7 @@ static void *alloc_slow(arena_t *arena, size_t size, bool *zero)
         lock_acquire(&cache->lock);
         cache->took_zero = false;
         if (cachehook_allowed(arena)) { /* still */
-            block = cache_take(cache, class, size);
+            block = take(cache, class, size);
         }
         *zero = cache->took_zero;
         if (block != NULL) {
