@@ -1,6 +1,6 @@
 /*
  * cache.h: what the slow paths of a cache share: empty magazines to spare, its own stack of full ones, blocks that
- * go home, and how a slow path begins and ends. refill.c, aligned.c and overflow.c are what allocations and frees do with
+ * go home, and how a slow path begins and ends. refill.c and overflow.c are what allocations and frees do with
  * it, tick.c what is done now and then.
  */
 #ifndef ARENA_CACHE_H

@@ -156,6 +156,7 @@ static void closing_beside_opening_leaves_no_flag(void **state)
         must(pthread_join(thread, NULL) == 0);
         must((watch_of(arena) & WATCH_LOG) == 0);
     }
+    unlink(log_path);
     arena_destroy(arena);
 }
 
