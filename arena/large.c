@@ -1,6 +1,7 @@
 /* large.c: see large.h. */
 #include "large.h"
 
+#include "list.h"
 #include "meta.h"
 #include "name.h"
 #include "os.h"
@@ -51,25 +52,13 @@ static void publish(arena_t *arena, large_t *large)
     arena->totals.large_blocks++;
     arena->totals.allocations++;
     enter_in_map(arena, large);
-    large->previous = NULL;
-    large->next = arena->larges;
-    if (large->next != NULL) {
-        large->next->previous = large;
-    }
-    arena->larges = large;
+    LIST_PUSH(arena->larges, large, next, previous);
 }
 
 static void withdraw(arena_t *arena, large_t *large)
 {
     pagemap_set(granule_of(large->start), 1, 0);
-    if (large->next != NULL) {
-        large->next->previous = large->previous;
-    }
-    if (large->previous != NULL) {
-        large->previous->next = large->next;
-    } else {
-        arena->larges = large->next;
-    }
+    LIST_UNLINK(arena->larges, large, next, previous);
 }
 
 /* New memory: what lies idle beside it makes room (alloc_unlock). */

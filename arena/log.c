@@ -1,6 +1,7 @@
 /* log.c: see log.h. Locks of rank log, in this order: the list of logs, a buffer's, the file's. */
 #include "log.h"
 
+#include "list.h"
 #include "meta.h"
 #include "os.h"
 #include "text.h"
@@ -298,11 +299,7 @@ static log_t *new_log(arena_t *arena)
     log->fd = -1;
     atomic_store(&opened, true);
     lock_acquire(&logs_lock);
-    log->next = logs;
-    if (logs != NULL) {
-        logs->previous = log;
-    }
-    logs = log;
+    LIST_PUSH(logs, log, next, previous);
     lock_release(&logs_lock);
     atomic_store_explicit(&arena->log, log, memory_order_release);
     return log;
@@ -404,14 +401,7 @@ void log_destroy(arena_t *arena)
     }
     log_close(arena);
     lock_acquire(&logs_lock);
-    if (log->next != NULL) {
-        log->next->previous = log->previous;
-    }
-    if (log->previous != NULL) {
-        log->previous->next = log->next;
-    } else {
-        logs = log->next;
-    }
+    LIST_UNLINK(logs, log, next, previous);
     lock_release(&logs_lock);
     atomic_store_explicit(&arena->log, NULL, memory_order_relaxed);
     for (size_t i = 0; i < LOG_BUFFERS; i++) {

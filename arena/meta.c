@@ -8,6 +8,7 @@
 #include "meta.h"
 
 #include "check.h"
+#include "list.h"
 #include "os.h"
 #include "util.h"
 
@@ -54,25 +55,12 @@ static bool has_room(const pool_t *pool)
 
 static void link_pool(pool_t *pool)
 {
-    pool_t **head = &sizes[pool->object_bytes / UNIT].with_room;
-    pool->previous = NULL;
-    pool->next = *head;
-    if (pool->next != NULL) {
-        pool->next->previous = pool;
-    }
-    *head = pool;
+    LIST_PUSH(sizes[pool->object_bytes / UNIT].with_room, pool, next, previous);
 }
 
 static void unlink_pool(pool_t *pool)
 {
-    if (pool->next != NULL) {
-        pool->next->previous = pool->previous;
-    }
-    if (pool->previous != NULL) {
-        pool->previous->next = pool->next;
-    } else {
-        sizes[pool->object_bytes / UNIT].with_room = pool->next;
-    }
+    LIST_UNLINK(sizes[pool->object_bytes / UNIT].with_room, pool, next, previous);
 }
 
 /* A granule of zeros; several are mapped at a time. */

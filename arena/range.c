@@ -1,6 +1,7 @@
 /* range.c: see range.h. */
 #include "range.h"
 
+#include "list.h"
 #include "rangemap.h"
 #include "rangemeta.h"
 #include "rangesource.h"
@@ -338,22 +339,10 @@ bool range_each_lock(bool (*act)(lock_t *lock))
 
 void range_add_live_locked(arena_range_t *range)
 {
-    range->previous_live = NULL;
-    range->next_live = live;
-    if (live != NULL) {
-        live->previous_live = range;
-    }
-    live = range;
+    LIST_PUSH(live, range, next_live, previous_live);
 }
 
 void range_remove_live_locked(arena_range_t *range)
 {
-    if (range->next_live != NULL) {
-        range->next_live->previous_live = range->previous_live;
-    }
-    if (range->previous_live != NULL) {
-        range->previous_live->next_live = range->next_live;
-    } else {
-        live = range->next_live;
-    }
+    LIST_UNLINK(live, range, next_live, previous_live);
 }

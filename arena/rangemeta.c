@@ -4,6 +4,7 @@
  */
 #include "rangemeta.h"
 
+#include "list.h"
 #include "meta.h"
 #include "range.h"
 #include "rangebin.h"
@@ -83,11 +84,7 @@ uint64_t rangemeta_add_piece_locked(arena_range_t *range, uint64_t index)
     piece->self.start = index;
     piece->self.count = rangemeta_piece_quanta(range);
     piece->self.previous = &piece->self; /* what tells it from the table */
-    piece->next = meta->pieces;
-    if (piece->next != NULL) {
-        piece->next->previous = piece;
-    }
-    meta->pieces = piece;
+    LIST_PUSH(meta->pieces, piece, next, previous);
     for (unsigned i = RANGE_PIECE_RUNS; i-- > 0;) {
         push(meta, RANGE_OBJECT_RUN, &piece->runs[i]);
     }
@@ -268,14 +265,7 @@ bool rangemeta_evacuate_locked(arena_range_t *range, range_piece_t *piece)
             from->count = 0;
         }
     }
-    if (piece->next != NULL) {
-        piece->next->previous = piece->previous;
-    }
-    if (piece->previous != NULL) {
-        piece->previous->next = piece->next;
-    } else {
-        meta->pieces = piece->next;
-    }
+    LIST_UNLINK(meta->pieces, piece, next, previous);
     rangemap_remove_run(range, &piece->self);
     range->totals.inside -= piece->self.count;
     return true;

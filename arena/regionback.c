@@ -3,6 +3,7 @@
  * them BUSY, and then lets go of the mutex while the kernel cuts them off or drops their contents. And the end of
  * all of an arena's regions, at once. The other half of region.h.
  */
+#include "list.h"
 #include "meta.h"
 #include "os.h"
 #include "region.h"
@@ -31,25 +32,13 @@ static bool is_cuttable(const region_t *region, const char *start, size_t bytes)
     return tail || (start == region->start && region->source == ARENA_SOURCE_MMAP);
 }
 
-static void unlink_region(arena_t *arena, region_t *region)
-{
-    if (region->next != NULL) {
-        region->next->previous = region->previous;
-    }
-    if (region->previous != NULL) {
-        region->previous->next = region->next;
-    } else {
-        arena->regions = region->next;
-    }
-}
-
 /* Takes [start, start + bytes), at an end, off its region; unlinks an empty one. Caller holds both locks. */
 static void shorten(arena_t *arena, region_t *region, const char *start, size_t bytes)
 {
     region->start += start == region->start && bytes < region->bytes ? bytes : 0;
     region->bytes -= bytes;
     if (region->bytes == 0) {
-        unlink_region(arena, region);
+        LIST_UNLINK(arena->regions, region, next, previous);
     }
 }
 

@@ -3,6 +3,7 @@
 
 #include "bin.h"
 #include "check.h"
+#include "list.h"
 #include "meta.h"
 #include "os.h"
 
@@ -122,12 +123,7 @@ bool registry_add_locked(arena_t *arena)
     if (arena->source == ARENA_SOURCE_SBRK && !registry_own_break_locked(arena)) {
         return false;
     }
-    arena->previous_live = NULL;
-    arena->next_live = live;
-    if (live != NULL) {
-        live->previous_live = arena;
-    }
-    live = arena;
+    LIST_PUSH(live, arena, next_live, previous_live);
     count_bounded(arena, 1);
     atomic_store_explicit(&arena->alive, true, memory_order_relaxed);
     return true;
@@ -143,14 +139,7 @@ void registry_remove_locked(arena_t *arena)
     registry_disown_break_locked(arena);
     count_bounded(arena, (size_t)-1);
     atomic_store_explicit(&arena->alive, false, memory_order_relaxed);
-    if (arena->next_live != NULL) {
-        arena->next_live->previous_live = arena->previous_live;
-    }
-    if (arena->previous_live != NULL) {
-        arena->previous_live->next_live = arena->next_live;
-    } else {
-        live = arena->next_live;
-    }
+    LIST_UNLINK(live, arena, next_live, previous_live);
 }
 
 arena_t *registry_arena(uint32_t index)

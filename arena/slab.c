@@ -1,6 +1,7 @@
 /* slab.c: see slab.h. Guarded by the arena's mutex throughout. */
 #include "slab.h"
 
+#include "list.h"
 #include "meta.h"
 #include "os.h"
 #include "run.h"
@@ -32,11 +33,8 @@ static void link_slab(arena_t *arena, slab_t *slab)
     slab->least = (uint16_t)max_size((list * capacity + FULLNESS_LISTS - 1) / FULLNESS_LISTS, 1);
     slab->most = (uint16_t)(((list + 1) * capacity - 1) / FULLNESS_LISTS);
     slab_class_t *class = class_of(arena, slab);
-    slab->previous = NULL;
-    slab->next = slab_first(class, list);
-    if (slab->next != NULL) {
-        slab->next->previous = slab;
-    }
+    slab_t *first = slab_first(class, list);
+    LIST_PUSH(first, slab, next, previous);
     class->partial[list] = slab->granule;
 }
 
@@ -45,13 +43,10 @@ static void unlink_slab(arena_t *arena, slab_t *slab)
     if (slab->list == FULLNESS_LISTS) {
         return;
     }
-    if (slab->next != NULL) {
-        slab->next->previous = slab->previous;
-    }
-    if (slab->previous != NULL) {
-        slab->previous->next = slab->next;
-    } else {
-        class_of(arena, slab)->partial[slab->list] = slab->next == NULL ? 0 : slab->next->granule;
+    slab_t *first = slab;
+    LIST_UNLINK(first, slab, next, previous);
+    if (first != slab) {
+        class_of(arena, slab)->partial[slab->list] = first == NULL ? 0 : first->granule;
     }
     slab->list = FULLNESS_LISTS;
 }

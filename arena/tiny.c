@@ -2,6 +2,7 @@
 #include "tiny.h"
 
 #include "carve.h"
+#include "list.h"
 #include "sizeclass.h"
 
 enum { WORDS = TINY_MAX_UNITS * TINY_UNIT / 16 / 64 };
@@ -52,25 +53,12 @@ static tiny_slab_t *slab_of(const arena_t *arena, const void *block)
 
 static void link_slab(arena_t *arena, tiny_slab_t *slab)
 {
-    tiny_slab_t **head = &arena->tiny->partial[slab->class];
-    slab->previous = NULL;
-    slab->next = *head;
-    if (slab->next != NULL) {
-        slab->next->previous = slab;
-    }
-    *head = slab;
+    LIST_PUSH(arena->tiny->partial[slab->class], slab, next, previous);
 }
 
 static void unlink_slab(arena_t *arena, tiny_slab_t *slab)
 {
-    if (slab->next != NULL) {
-        slab->next->previous = slab->previous;
-    }
-    if (slab->previous != NULL) {
-        slab->previous->next = slab->next;
-    } else {
-        arena->tiny->partial[slab->class] = slab->next;
-    }
+    LIST_UNLINK(arena->tiny->partial[slab->class], slab, next, previous);
 }
 
 /* The block of such a slab ends 8 bytes short of a unit: the next chunk's header comes there. */

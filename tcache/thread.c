@@ -6,6 +6,7 @@
  */
 #include "../arena/alloc.h"
 #include "../arena/cachehook.h"
+#include "../arena/list.h"
 #include "../arena/meta.h"
 #include "../arena/os.h"
 #include "../arena/registry.h"
@@ -38,28 +39,6 @@ static void free_many(thread_record_t *record)
     }
 }
 
-static void link_record(thread_record_t *record)
-{
-    record->previous = NULL;
-    record->next = records;
-    if (record->next != NULL) {
-        record->next->previous = record;
-    }
-    records = record;
-}
-
-static void unlink_record(thread_record_t *record)
-{
-    if (record->next != NULL) {
-        record->next->previous = record->previous;
-    }
-    if (record->previous != NULL) {
-        record->previous->next = record->next;
-    } else {
-        records = record->next;
-    }
-}
-
 /* Registers the calling thread; false: no memory, or it is exiting. */
 static bool register_self_locked(thread_t *self)
 {
@@ -79,7 +58,7 @@ static bool register_self_locked(thread_t *self)
     }
     record->thread = self;
     self->record = record;
-    link_record(record);
+    LIST_PUSH(records, record, next, previous);
     return true;
 }
 
@@ -119,14 +98,7 @@ void threads_unlink_cache_locked(cache_t *cache)
 {
     atomic_store_explicit(slot_of(cache), 0, memory_order_relaxed);
     cache->thread->caches--;
-    if (cache->next_in_arena != NULL) {
-        cache->next_in_arena->previous_in_arena = cache->previous_in_arena;
-    }
-    if (cache->previous_in_arena != NULL) {
-        cache->previous_in_arena->next_in_arena = cache->next_in_arena;
-    } else {
-        cache->arena->caches = cache->next_in_arena;
-    }
+    LIST_UNLINK(cache->arena->caches, cache, next_in_arena, previous_in_arena);
     cache->arena->cache_count -= !is_orphan(cache);
 }
 
@@ -262,17 +234,6 @@ static void give_up_next_locked(thread_record_t *record)
     give_up_cache_locked(victim);
 }
 
-static void link_in_arena_locked(cache_t *cache)
-{
-    arena_t *arena = cache->arena;
-    cache->previous_in_arena = NULL;
-    cache->next_in_arena = arena->caches;
-    if (cache->next_in_arena != NULL) {
-        cache->next_in_arena->previous_in_arena = cache;
-    }
-    arena->caches = cache;
-}
-
 /* That of a thread that ended, or a new one. NULL: no memory, or too many: not this time. */
 static cache_t *create_locked(thread_record_t *record, arena_t *arena)
 {
@@ -293,7 +254,7 @@ static cache_t *create_locked(thread_record_t *record, arena_t *arena)
             return NULL;
         }
         cache_init(cache, arena);
-        link_in_arena_locked(cache);
+        LIST_PUSH(arena->caches, cache, next_in_arena, previous_in_arena);
     }
     cache->thread = record;
     record->caches++;
@@ -446,7 +407,7 @@ static void thread_exit(void *argument)
     lock_acquire(&registry_lock);
     drop_orphans_locked();
     give_up_all_locked(record, true);
-    unlink_record(record);
+    LIST_UNLINK(records, record, next, previous);
     record->thread->gone = true;
     record->thread->record = NULL;
     free_record_locked(record);
