@@ -152,6 +152,15 @@ static void flow_back(arena_t *arena)
     flow_back_from(arena, 0, grew ? mapped / FLOW_SHARE : max_size(mapped / FLOW_SHARE, FLOW_MUCH_BYTES));
 }
 
+/* Lets `grow` go. The first memory that came unaligned ends the arena's caches. */
+static void end_growth(arena_t *arena)
+{
+    lock_release(&arena->grow);
+    if (UNLIKELY(atomic_load_explicit(&arena->unaligned, memory_order_relaxed)) && cachehook_allowed(arena)) {
+        watch_switch(arena, WATCH_UNALIGNED, true);
+    }
+}
+
 /* Looks again with `grow` held, because another thread may have grown meanwhile; then grows. */
 static void *grow_and_take(arena_t *arena, const want_t *want, bool *zero)
 {
@@ -174,7 +183,7 @@ static void *grow_and_take(arena_t *arena, const want_t *want, bool *zero)
         block = take_locked(arena, want, zero);
         lock_release(&arena->lock);
     }
-    lock_release(&arena->grow);
+    end_growth(arena);
     return block;
 }
 
@@ -194,7 +203,7 @@ static bool make_room(arena_t *arena, size_t need)
         lock_release(&arena->lock);
         room = true;
     }
-    lock_release(&arena->grow);
+    end_growth(arena);
     return room;
 }
 

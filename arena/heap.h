@@ -132,7 +132,8 @@ struct arena {
     /* alive while the handle is valid; written under the registry lock by create and destroy, read
      * relaxed by those who report a misuse */
     _Atomic bool alive;
-    _Atomic bool grown; /* has a region; relaxed: a hint that saves a failing attempt */
+    _Atomic bool grown;     /* has a region; relaxed: a hint that saves a failing attempt */
+    _Atomic bool unaligned; /* has had memory of hooks that is not in the map; relaxed: read by who grew */
 
     /* written under the registry lock, read relaxed by all: a call sees the change early or late (watch.h) */
     _Atomic bool cached;   /* threads may have caches of it */

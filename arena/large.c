@@ -19,11 +19,7 @@ size_t large_good_size(const arena_t *arena, size_t request)
 static void *map_large(arena_t *arena, size_t bytes, size_t alignment, bool *zero)
 {
     if (arena->source == ARENA_SOURCE_HOOKS) {
-        *zero = false;
-        lock_enter_hook(&arena->grow);
-        void *start = arena->hooks.map(arena->hooks.context, bytes, alignment, zero);
-        lock_leave_hook(&arena->grow);
-        return start;
+        return source_map_by_hook(arena, bytes, alignment, zero);
     }
     *zero = true;
     return os_map(bytes, alignment, (os_map_options_t){.huge_pages = (arena->flags & ARENA_HUGE_PAGES) != 0});

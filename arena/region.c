@@ -126,6 +126,9 @@ static bool adopt_span_and_lock(arena_t *arena, const span_t *span)
         region_link(arena, region);
         atomic_store_explicit(&arena->grown, true, memory_order_relaxed);
     }
+    if (!span->in_map && span->source == ARENA_SOURCE_HOOKS) {
+        atomic_store_explicit(&arena->unaligned, true, memory_order_relaxed);
+    }
     region->bytes += span->bytes;
     if (span->in_map) {
         count_fresh(arena->granules, span->kind != KIND_FREE_DIRTY ? span->bytes : 0);

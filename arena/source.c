@@ -3,6 +3,8 @@
 
 #include "watch.h"
 
+#include <errno.h>
+
 static os_map_options_t map_options(const arena_t *arena)
 {
     return (os_map_options_t){.prefault = (arena->flags & ARENA_PREFAULT) != 0,
@@ -31,12 +33,21 @@ static bool span_from_break(const arena_t *arena, size_t bytes, span_t *span)
     return true;
 }
 
+void *source_map_by_hook(arena_t *arena, size_t bytes, size_t alignment, bool *zeroed)
+{
+    int saved = errno;
+    *zeroed = false;
+    lock_enter_hook(&arena->grow);
+    void *start = arena->hooks.map(arena->hooks.context, bytes, alignment, zeroed);
+    lock_leave_hook(&arena->grow);
+    errno = saved;
+    return start;
+}
+
 static bool span_from_hooks(arena_t *arena, size_t bytes, span_t *span)
 {
-    bool zeroed = false;
-    lock_enter_hook(&arena->grow);
-    char *start = arena->hooks.map(arena->hooks.context, bytes, GRANULE, &zeroed);
-    lock_leave_hook(&arena->grow);
+    bool zeroed;
+    char *start = source_map_by_hook(arena, bytes, GRANULE, &zeroed);
     if (start == NULL) {
         return false;
     }
@@ -71,9 +82,11 @@ bool source_get(arena_t *arena, size_t bytes, span_t *span)
 
 static bool unmap_by_hook(arena_t *arena, void *start, size_t bytes)
 {
+    int saved = errno;
     lock_enter_hook(&arena->grow);
     bool gone = arena->hooks.unmap(arena->hooks.context, start, bytes);
     lock_leave_hook(&arena->grow);
+    errno = saved;
     return gone;
 }
 
@@ -92,15 +105,23 @@ bool source_return(arena_t *arena, arena_source_t source, char *start, size_t by
     return false;
 }
 
+static bool purge_by_hook(arena_t *arena, void *start, size_t bytes)
+{
+    if (arena->hooks.purge == NULL) {
+        return false;
+    }
+    int saved = errno;
+    lock_enter_hook(&arena->grow);
+    arena->hooks.purge(arena->hooks.context, start, bytes);
+    lock_leave_hook(&arena->grow);
+    errno = saved;
+    return true;
+}
+
 static bool drop(arena_t *arena, void *start, size_t bytes)
 {
     if (arena->source == ARENA_SOURCE_HOOKS) {
-        if (arena->hooks.purge != NULL) {
-            lock_enter_hook(&arena->grow);
-            arena->hooks.purge(arena->hooks.context, start, bytes);
-            lock_leave_hook(&arena->grow);
-        }
-        return arena->hooks.purge != NULL;
+        return purge_by_hook(arena, start, bytes);
     }
     return arena->source != ARENA_SOURCE_BUFFER && os_purge(start, bytes);
 }

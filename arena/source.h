@@ -28,6 +28,9 @@ typedef struct {
 /* At least `bytes`, a multiple of the grain; false: there is none. */
 HIDDEN bool source_get(arena_t *arena, size_t bytes, span_t *span);
 
+/* The hook's memory, or NULL. As by all hooks, errno is as it was. */
+HIDDEN void *source_map_by_hook(arena_t *arena, size_t bytes, size_t alignment, bool *zeroed);
+
 /* To the source that it came from. False: that does not take it, it is still the arena's. */
 HIDDEN bool source_return(arena_t *arena, arena_source_t source, char *start, size_t bytes);
 

@@ -33,7 +33,7 @@ static misuse_t change_locked(arena_t *arena, unsigned bits, bool on, void **cul
 {
     unsigned before = watch_of(arena);
     unsigned after = on ? before | bits : before & ~bits;
-    bool cached = arena->cacheable && (after & WATCH_EACH_CALL) == 0;
+    bool cached = arena->cacheable && (after & (WATCH_EACH_CALL | WATCH_UNALIGNED)) == 0;
     bool take = atomic_load_explicit(&arena->cached, memory_order_relaxed) && !cached;
     atomic_store_explicit(&arena->cached, cached, memory_order_relaxed);
     atomic_store_explicit(&arena->watch, (uint8_t)after, memory_order_relaxed);
@@ -56,7 +56,7 @@ static void change_and_release(arena_t *arena, unsigned bits, bool on)
 void watch_switch(arena_t *arena, unsigned bits, bool on)
 {
     lock_acquire(&registry_lock);
-    change_and_release(arena, bits & (WATCH_SCRIBBLE | WATCH_LEAKS), on);
+    change_and_release(arena, bits & ~(unsigned)WATCH_LOG, on);
 }
 
 bool arena_log_open(arena_t *arena, const char *path)

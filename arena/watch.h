@@ -18,7 +18,9 @@ enum {
     WATCH_SCRIBBLE = 2,
     WATCH_LEAKS = 4,                              /* at destroy */
     WATCH_EACH_CALL = WATCH_LOG | WATCH_SCRIBBLE, /* those that every allocation and free must see */
-    FRESH_BYTE = 0xaa,                            /* new blocks */
+    WATCH_UNALIGNED =
+        8,             /* no caches either: of memory that came unaligned no slab can be, to fill them from */
+    FRESH_BYTE = 0xaa, /* new blocks */
     RELEASED_BYTE = 0x55, /* freed ones: the other bits, so that one is never taken for the other */
 };
 
@@ -34,7 +36,7 @@ INLINE bool watch_each_call(const arena_t *arena)
     return (watch_of(arena) & WATCH_EACH_CALL) != 0;
 }
 
-/* Switches WATCH_SCRIBBLE or WATCH_LEAKS, or both. Takes the arena's caches away or gives them back. */
+/* Switches WATCH_SCRIBBLE, WATCH_LEAKS or WATCH_UNALIGNED, or several. Takes the arena's caches away or gives them back. */
 HIDDEN void watch_switch(arena_t *arena, unsigned bits, bool on);
 
 /* Writes a line on `fd` for each block that is live, then the totals; nothing if there is none. No lock held; other

@@ -307,6 +307,7 @@ SUPPORT_UNUSED static void *book_map(void *context, size_t bytes, size_t alignme
     book->held += bytes;
     book->maps++;
     *zeroed = !book->dirty;
+    errno = EBADMSG; /* a hook may */
     return start;
 }
 
@@ -327,6 +328,7 @@ SUPPORT_UNUSED static bool book_unmap(void *context, void *start, size_t bytes)
 
     must(entry != NULL);
     must((char *)start + bytes == entry->start + entry->bytes);
+    errno = EBADMSG;
     if (book->keep)
         return false;
     entry->bytes -= bytes;
@@ -346,6 +348,7 @@ SUPPORT_UNUSED static void book_purge(void *context, void *start, size_t bytes)
     must(book_find(book, start, bytes) != NULL);
     memset(start, 0x5a, bytes);
     book->purges++;
+    errno = EBADMSG;
 }
 
 SUPPORT_UNUSED static arena_hooks_t book_hooks(book_t *book)

@@ -102,6 +102,66 @@ static void unaligned_hook_memory_is_managed_too(void **state)
     }
 }
 
+/* No slab can be of it, so that a class that had earned slabs would wait for them for ever. */
+static void an_arena_of_unaligned_memory_grows_by_what_is_used(void **state)
+{
+    static const size_t sizes[] = {100, 3000, 20000};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        book.skew = 8;
+        arena_t *arena = open_hooked(0);
+        for (size_t k = 0; k < 2000; k++)
+            assert_non_null(arena_alloc(arena, sizes[i]));
+        assert_int_equal(arena_check(arena), 0);
+        assert_in_range(book.held, 2000 * sizes[i], 3000 * sizes[i] + MIB);
+        assert_int_equal(stats_of(arena).cached_blocks, 0);
+        close_opened();
+    }
+}
+
+/* The first memory is aligned, and its blocks are cached; what comes then is not. */
+static void unaligned_memory_ends_the_caches_of_an_arena(void **state)
+{
+    static void *blocks[3000];
+
+    (void)state;
+    arena_t *arena = open_hooked(0);
+    for (size_t i = 0; i < 100; i++)
+        blocks[i] = arena_alloc(arena, 500);
+    for (size_t i = 0; i < 100; i++)
+        arena_free(arena, blocks[i]);
+    assert_int_equal(stats_of(arena).cached_blocks != 0, ARENA_TCACHE);
+    book.skew = 8;
+    for (size_t i = 0; i < 3000; i++)
+        blocks[i] = arena_alloc(arena, 500);
+    for (size_t i = 0; i < 3000; i++)
+        arena_free(arena, blocks[i]);
+    assert_int_equal(stats_of(arena).cached_blocks, 0);
+    assert_int_equal(stats_of(arena).live_blocks, 0);
+    use(arena, 60000, false);
+    close_opened();
+}
+
+static void what_hooks_do_to_errno_is_not_seen(void **state)
+{
+    (void)state;
+    for (int keep = 0; keep < 2; keep++) {
+        arena_t *arena = open_hooked(0);
+        book.keep = keep != 0;
+        errno = 0;
+        void *small = arena_alloc(arena, 100);
+        void *large = arena_alloc(arena, 8 * MIB);
+        assert_true(small != NULL && large != NULL && book.maps >= 2);
+        arena_free(arena, large);
+        arena_trim(arena, 0);
+        arena_free(arena, small);
+        assert_int_equal(errno, 0);
+        close_opened();
+        book_close(&book);
+    }
+}
+
 static void a_request_that_fills_whole_granules_fits_its_new_region(void **state)
 {
     static const size_t skews[] = {0, 1, 8, 4096, 4104, 4111};
@@ -422,6 +482,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(hooks_are_where_memory_comes_from_and_goes_to),
         TEST(unaligned_hook_memory_is_managed_too),
+        TEST(an_arena_of_unaligned_memory_grows_by_what_is_used),
+        TEST(unaligned_memory_ends_the_caches_of_an_arena),
+        TEST(what_hooks_do_to_errno_is_not_seen),
         TEST(a_request_that_fills_whole_granules_fits_its_new_region),
         TEST(dirty_hook_memory_is_cleared_for_calloc),
         TEST(an_unmap_that_refuses_leaves_the_memory_usable),
