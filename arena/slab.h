@@ -93,7 +93,8 @@ INLINE unsigned slab_index(unsigned class, size_t offset)
 INLINE bool slab_is_start(unsigned class, const void *address)
 {
     size_t offset = slab_offset(class, address);
-    return offset == slab_index(class, offset) * (size_t)sizeclass_bytes[class];
+    size_t bytes = sizeclass_bytes[class];
+    return offset == slab_index(class, offset) * bytes && offset + bytes <= slab_granules(class) * GRANULE;
 }
 
 #endif

@@ -414,14 +414,19 @@ static void a_block_never_given_out_is_foreign(void **state)
 /* 65,536 / 1,152... classes that do not divide a granule leave a tail that holds no block. */
 static void the_tail_behind_the_last_block_is_no_block(void **state)
 {
-    unsigned class = sizeclass_of(960);
-    char *blocks[GRANULE / 960];
+    static const size_t sizes[] = {960, 9344, 52224}; /* all leave room for no more */
 
     (void)state;
-    assert_int_equal(slab_take_locked(arena, class, (void **)blocks, GRANULE / 960), GRANULE / 960);
-    assert_int_equal(arena->totals.slabs, 1);
-    assert_true(distance(blocks[0], blocks[GRANULE / 960 - 1]) + 960 <= GRANULE);
-    assert_int_not_equal(slab_put_locked(arena, blocks[0] + GRANULE / 960 * 960), MISUSE_NONE);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        unsigned class = sizeclass_of(sizes[i]);
+        size_t bytes = sizeclass_bytes[class], capacity = slab_granules(class) * GRANULE / bytes;
+        char *first = take_one(class);
+        assert_true(capacity * bytes < slab_granules(class) * GRANULE);
+        assert_int_equal(slab_of(first)->capacity, capacity);
+        assert_true(slab_is_start(class, first + (capacity - 1) * bytes));
+        assert_false(slab_is_start(class, first + capacity * bytes));
+        assert_int_not_equal(slab_put_locked(arena, first + capacity * bytes), MISUSE_NONE);
+    }
 }
 
 /* --- many operations --- */
