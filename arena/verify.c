@@ -92,6 +92,16 @@ static void verify_free_run(void *context, granule_t first, uint32_t length)
     verifier->found.free_run_bytes += (size_t)length << GRANULE_LOG2;
 }
 
+/* 1: each granule of a slab has its class and its place. */
+static void check_slab_tags(verifier_t *verifier, const slab_t *slab)
+{
+    for (unsigned i = 0; i < slab_granules(slab->class); i++) {
+        granule_t granule = slab->granule + i;
+        bool right = run_kind(verifier->arena, granule) == slab->class && pagemap_tag(granule)->place == i;
+        expect(verifier, right, INVARIANT_RUN_TAGS, granule_start(granule));
+    }
+}
+
 /* 4: the blocks given out are those below bump whose bit is clear; no bit is set at or above bump. */
 static void check_slab_count(verifier_t *verifier, const slab_t *slab)
 {
@@ -129,6 +139,7 @@ static void check_slab_lists(verifier_t *verifier)
 static void verify_slab(void *context, slab_t *slab)
 {
     verifier_t *verifier = context;
+    check_slab_tags(verifier, slab);
     check_slab_count(verifier, slab);
     verifier->partial_slabs += slab->used < slab->capacity;
     size_t bytes = sizeclass_bytes[slab->class];

@@ -150,6 +150,22 @@ static void runs_whose_tags_disagree_are_invariant_1(void **state)
     expect_none(arena);
 }
 
+static void granules_of_a_slab_that_have_another_place_are_invariant_1(void **state)
+{
+    void *block = NULL;
+    bool zero;
+
+    (void)state;
+    must((block = slab_take_one_locked(arena, SLAB_CLASSES, &zero)) != NULL);
+    run_tag_t *last = pagemap_tag(granule_of(block) + slab_granules(SLAB_CLASSES) - 1);
+    expect_none(arena);
+    last->place--;
+    expect_only(arena, INVARIANT_RUN_TAGS);
+    last->place++;
+    must(slab_put_locked(arena, block) == MISUSE_NONE);
+    expect_none(arena);
+}
+
 static void free_runs_that_adjoin_are_invariant_2(void **state)
 {
     (void)state;
@@ -599,6 +615,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         in_heap(a_healthy_heap_is_not_reported),
         in_heap(runs_whose_tags_disagree_are_invariant_1),
+        in_heap(granules_of_a_slab_that_have_another_place_are_invariant_1),
         in_heap(free_runs_that_adjoin_are_invariant_2),
         in_heap(dirt_in_the_clean_bins_is_invariant_3),
         in_heap(a_slab_that_miscounts_is_invariant_4),
