@@ -103,7 +103,7 @@ typedef struct {
     size_t slab_usable, slab_blocks;   /* blocks given out */
     size_t slab_free_usable;           /* blocks that slabs still hold */
     size_t large_bytes, large_blocks;
-    size_t stuck_bytes;   /* less than a granule each, that the source would not take back */
+    size_t stuck_bytes;   /* that the source would not take back, and no region could be made of */
     uint64_t allocations; /* by calls that took the mutex, and from caches now gone */
     uint64_t kernel_calls;
     size_t purged_bytes;

@@ -112,6 +112,7 @@ static void *alloc_reserved(arena_t *arena, size_t bytes, size_t alignment, bool
     lock_acquire(&arena->lock);
     publish(arena, large);
     note_taken(arena, bytes);
+    region_note_peak_locked(arena);
     arena->totals.kernel_calls++;
     lock_release(&arena->lock);
     return start;
@@ -256,6 +257,7 @@ static void *remap_reserved(arena_t *arena, void *block, size_t bytes)
     if (moved != NULL) {
         names_move_locked(arena, block, moved);
         arena->totals.large_bytes += bytes - large->bytes;
+        region_note_peak_locked(arena);
         note_taken(arena, bytes > large->bytes ? bytes - large->bytes : 0);
         large->mapping = moved == block ? large->mapping : ++arena->granules->park.last_mapping;
         large->start = moved;

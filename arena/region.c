@@ -15,9 +15,14 @@ bool region_reserve(arena_t *arena, size_t bytes)
     size_t room = (arena->limit_bytes == 0 ? SIZE_MAX : arena->limit_bytes) - totals->mapped_bytes;
     bool fits = bytes <= room;
     totals->mapped_bytes += fits ? bytes : 0;
-    totals->peak_mapped_bytes = max_size(totals->peak_mapped_bytes, totals->mapped_bytes);
     lock_release(&arena->lock);
     return fits;
+}
+
+void region_note_peak_locked(arena_t *arena)
+{
+    totals_t *totals = &arena->totals;
+    totals->peak_mapped_bytes = max_size(totals->peak_mapped_bytes, totals->mapped_bytes);
 }
 
 void region_unreserve(arena_t *arena, size_t bytes)
@@ -139,6 +144,7 @@ static bool adopt_span_and_lock(arena_t *arena, const span_t *span)
         region->zero = span->kind == KIND_FREE_ZERO;
     }
     arena->totals.kernel_calls++;
+    region_note_peak_locked(arena);
     return true;
 }
 
@@ -165,12 +171,17 @@ static bool grow_by_and_lock(arena_t *arena, size_t bytes)
         region_unreserve(arena, bytes);
         return false;
     }
-    if (!adopt_span_and_lock(arena, &span)) {
-        source_return(arena, span.source, span.start - span.pad, span.bytes + span.pad);
-        region_unreserve(arena, bytes);
-        return false;
+    if (adopt_span_and_lock(arena, &span)) {
+        return true;
     }
-    return true;
+    if (source_return(arena, span.source, span.start - span.pad, span.bytes + span.pad)) {
+        region_unreserve(arena, bytes);
+    } else {
+        lock_acquire(&arena->lock);
+        arena->totals.stuck_bytes += bytes;
+        lock_release(&arena->lock);
+    }
+    return false;
 }
 
 static bool grow_from_stock_and_lock(arena_t *arena, size_t need, size_t want)
@@ -187,15 +198,18 @@ static bool grow_from_stock_and_lock(arena_t *arena, size_t need, size_t want)
     if (span.start == NULL) {
         return false;
     }
-    bool done = region_reserve(arena, span.bytes);
-    if (done && !adopt_span_and_lock(arena, &span)) {
+    bool reserved = region_reserve(arena, span.bytes);
+    if (reserved && adopt_span_and_lock(arena, &span)) {
+        return true;
+    }
+    if (reserved) {
         region_unreserve(arena, span.bytes);
-        done = false;
     }
-    if (!done) {
-        os_unmap(span.start, span.bytes);
+    size_t rest = span.bytes - stock_put(span.start, span.bytes);
+    if (rest != 0) {
+        os_unmap(span.start, rest);
     }
-    return done;
+    return false;
 }
 
 /* A quarter of what it has: few calls, and little address space that a limit would miss. By pages: what it was told. */

@@ -21,6 +21,9 @@ HIDDEN bool region_grow_and_lock(arena_t *arena, size_t need);
 HIDDEN bool region_reserve(arena_t *arena, size_t bytes);
 HIDDEN void region_unreserve(arena_t *arena, size_t bytes);
 
+/* What was reserved is there. */
+HIDDEN void region_note_peak_locked(arena_t *arena);
+
 /* Keeps a mapping that the source would not take back, already counted as mapped: whole granules as free runs,
  * the rest as stuck. Caller holds grow. */
 HIDDEN void region_keep(arena_t *arena, arena_source_t source, void *start, size_t bytes);
