@@ -252,7 +252,7 @@ static void reclaim(arena_t *arena)
     lock_acquire(&arena->lock);
     uint64_t now = os_now_ms();
     bool again = now - arena->failed_at_ms <= RETRY_PAUSE_MS;
-    arena->failed_at_ms = now;
+    arena->failed_at_ms = again ? arena->failed_at_ms : now;
     lock_release(&arena->lock);
     void *culprit = NULL;
     misuse_t wrong = cachehook_reclaim(arena, !again, &culprit);
@@ -272,6 +272,20 @@ static void reclaim(arena_t *arena)
     stock_trim(0);
 }
 
+/* What the request's class has left in slabs, when there is no room for a chunk of just its size. */
+static void *take_left(arena_t *arena, size_t request, size_t alignment)
+{
+    if (arena->in_buffer || request > SLAB_MAX) {
+        return NULL;
+    }
+    unsigned class = sizeclass_of_aligned(max_size(request, 1), alignment); /* or 0, which has no slabs */
+    lock_acquire(&arena->lock);
+    void *block = slab_take_left_locked(arena, class);
+    arena->totals.allocations += block != NULL;
+    lock_release(&arena->lock);
+    return block;
+}
+
 void *alloc_block(arena_t *arena, size_t request, size_t alignment, bool *zero)
 {
     void *block = NULL;
@@ -283,6 +297,10 @@ void *alloc_block(arena_t *arena, size_t request, size_t alignment, bool *zero)
         if (block == NULL && !(arena->limit_bytes != 0 && request > arena->limit_bytes)) {
             reclaim(arena);
             block = take_any(arena, &want, zero);
+            if (block == NULL) {
+                block = take_left(arena, request, alignment);
+                *zero = false;
+            }
         }
     }
     if (block == NULL) {

@@ -54,8 +54,13 @@ static void *aligned_from_cache(arena_t *arena, size_t alignment, size_t size)
     if (class == 0 || (class > SMALL_CLASSES && !cachehook_earn_magazine(arena, class))) {
         return NULL;
     }
+    int saved = errno;
     void *block = arena_alloc(arena, sizeclass_bytes[class]); /* it may be one of a few that are not */
-    if (block == NULL || is_aligned(block, alignment)) {
+    if (block == NULL) {
+        errno = saved; /* there may be room for less */
+        return NULL;
+    }
+    if (is_aligned(block, alignment)) {
         return block;
     }
     arena_free(arena, block);
@@ -102,13 +107,22 @@ size_t arena_usable_size(arena_t *arena, const void *block)
     return block == NULL ? 0 : alloc_usable(arena, block);
 }
 
+/* What no block can be longer than. */
+static size_t bytes_at_most(const arena_t *arena)
+{
+    if (arena->in_buffer) {
+        return arena->first_region.bytes;
+    }
+    return arena->limit_bytes == 0 ? PTRDIFF_MAX : arena->limit_bytes;
+}
+
 size_t arena_good_size(arena_t *arena, size_t size)
 {
     if (UNLIKELY(arena == NULL)) {
         errno = EINVAL;
         return 0;
     }
-    if (UNLIKELY(size > PTRDIFF_MAX - GRANULE)) {
+    if (UNLIKELY(size > PTRDIFF_MAX - GRANULE || size > bytes_at_most(arena))) {
         errno = ENOMEM;
         return 0;
     }

@@ -201,6 +201,10 @@ static void *resize(arena_t *arena, void *block, size_t usable, size_t size, uin
     if (resized == NULL) {
         resized = move_block(arena, block, usable, size, through_cache, when);
     }
+    if (resized == NULL && through_cache && !in_slab) { /* no room for two of it, but perhaps behind it */
+        resized = resize_in_place(arena, block, usable, size, when);
+        errno = resized != NULL ? saved : errno;
+    }
     if (resized == NULL && size <= usable) {
         errno = saved; /* shrinking never fails: it stays as large as it was */
         return block;

@@ -180,6 +180,13 @@ void *slab_take_one_locked(arena_t *arena, unsigned class, bool *zero)
     return take(arena, class, &block, 1, zero) == 1 ? block : NULL;
 }
 
+void *slab_take_left_locked(arena_t *arena, unsigned class)
+{
+    bool any = fullest_with_room(&arena->granules->slab_class[class]) != NULL;
+    bool zero;
+    return any ? slab_take_one_locked(arena, class, &zero) : NULL;
+}
+
 static misuse_t validate(const slab_t *slab, size_t offset, unsigned index)
 {
     if (offset != (size_t)index * sizeclass_bytes[slab->class]) {

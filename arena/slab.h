@@ -32,6 +32,9 @@ HIDDEN size_t slab_take_locked(arena_t *arena, unsigned class, void **out, size_
 /* The same for one, or NULL. *zero: it reads as zero. */
 HIDDEN void *slab_take_one_locked(arena_t *arena, unsigned class, bool *zero);
 
+/* A block of a slab that the class has already, or NULL. */
+HIDDEN void *slab_take_left_locked(arena_t *arena, unsigned class);
+
 /* Takes one block back. Reports a misuse and changes nothing then. */
 HIDDEN misuse_t slab_put_locked(arena_t *arena, void *block);
 

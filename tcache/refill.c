@@ -124,6 +124,9 @@ static bool has_magazine(cache_t *cache, unsigned class)
 
 bool cachehook_earn_magazine(arena_t *arena, unsigned class)
 {
+    if (!cachehook_allowed(arena)) {
+        return false;
+    }
     if (cachehook_has_magazine(arena, class)) {
         return true;
     }
@@ -163,8 +166,9 @@ static void *alloc_slow(arena_t *arena, size_t size, bool *zero)
         }
         cache_end_slow(cache, false);
     }
-    size = cachehook_allowed(arena) && size <= SMALL_MAX ? sizeclass_bytes[class] : size;
-    return block != NULL ? block : alloc_public(arena, size); /* which tries harder */
+    /* What tries harder rounds as arena_good_size said; it was asked before the caches went, if they did. */
+    bool exact = size > SMALL_MAX && cachehook_allowed(arena) && !cachehook_has_magazine(arena, class);
+    return block != NULL ? block : alloc_public(arena, exact ? size : sizeclass_bytes[class]);
 }
 
 NOINLINE void *cache_alloc_miss(arena_t *arena,

@@ -4,6 +4,7 @@
  * where the block is.
  */
 #define _GNU_SOURCE
+#include "../../arena/registry.h"
 #include "tcache_support.h"
 
 /* From here on its class has a magazine, and one block is in it: the one that is returned. */
@@ -169,6 +170,23 @@ static void vectors_that_grow_beside_others_leave_few_holes(void **state)
         arena_free(arena, vectors[i].block);
 }
 
+/* Growth counts as a use only where there are magazines to be earned: who has none waits for no other thread's lock. */
+static void without_caches_it_needs_no_lock_of_the_process(void **state)
+{
+    static const unsigned flags[] = {ARENA_NO_CACHE, ARENA_CHECKED, ARENA_ZERO, ARENA_SINGLE_THREAD};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+        arena_t *plain = arena_create(&(arena_options_t){.flags = flags[i]});
+        void *block = arena_alloc(plain, 2000);
+        lock_acquire(&registry_lock); /* whoever wants it waits for ever */
+        block = arena_realloc(plain, block, 4000);
+        lock_release(&registry_lock);
+        assert_non_null(block);
+        arena_destroy(plain);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -182,7 +200,9 @@ int main(void)
         in_arena(without_a_magazine_it_grows_where_it_is),
         in_arena(what_grows_once_finds_holes_of_its_size),
         in_arena(vectors_that_grow_beside_others_leave_few_holes),
+        cmocka_unit_test(without_caches_it_needs_no_lock_of_the_process),
     };
 
+    alarm(100);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
