@@ -17,16 +17,23 @@
 #include <errno.h>
 #include <string.h>
 
+/* What of a class lives in chunks before it gets slabs; if room is dear, as many as have half a slab of headers. */
+static size_t bytes_to_graduate(const arena_t *arena, unsigned class)
+{
+    size_t bytes = sizeclass_bytes[class];
+    return is_tight(arena) ? GRANULE / 2 * bytes / (sizeclass_chunk[class] - bytes) : GRADUATE_BYTES;
+}
+
 bool alloc_wants_slab_locked(arena_t *arena, unsigned class)
 {
-    if (class == 0 || class > SLAB_CLASSES || (arena->flags & ARENA_NO_SLABS) != 0) {
+    if (class == 0 || !may_have_slabs(arena, class)) {
         return false;
     }
     if (class > SMALL_CLASSES) {
         return true; /* it never was in chunks */
     }
     granules_t *granules = arena->granules;
-    if (granules->chunk_bytes[class] >= (ptrdiff_t)GRADUATE_BYTES) {
+    if (granules->chunk_bytes[class] >= (ptrdiff_t)bytes_to_graduate(arena, class)) {
         granules->graduated |= (uint64_t)1 << class;
     }
     return (granules->graduated >> class & 1) != 0;
@@ -41,7 +48,7 @@ static void *take_slab_locked(arena_t *arena, const want_t *want, bool *zero)
     }
     if (want->alignment > arena->quantum) {
         class = sizeclass_of_aligned(want->request, want->alignment);
-        if ((arena->flags & ARENA_NO_SLABS) != 0 || class > SMALL_CLASSES) {
+        if (!may_have_slabs(arena, class) || class > SMALL_CLASSES) {
             return NULL;
         }
     } else if (!alloc_wants_slab_locked(arena, class)) {
@@ -215,7 +222,7 @@ bool alloc_make_room(arena_t *arena, size_t usable)
 
 bool alloc_make_room_for(arena_t *arena, unsigned class)
 {
-    bool wide_slab = class > GRANULE_CLASSES && class <= SLAB_CLASSES && (arena->flags & ARENA_NO_SLABS) == 0;
+    bool wide_slab = class > GRANULE_CLASSES && may_have_slabs(arena, class);
     return wide_slab ? make_room(arena, slab_granules(class) * GRANULE)
                      : alloc_make_room(arena, sizeclass_bytes[class]);
 }

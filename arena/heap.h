@@ -177,6 +177,19 @@ INLINE bool has_bounds(const arena_t *arena)
     return arena->in_buffer || arena->paged || arena->source == ARENA_SOURCE_HOOKS;
 }
 
+/* Whether a slab of each class would be much of what it may map. */
+INLINE bool is_tight(const arena_t *arena)
+{
+    return arena->limit_bytes != 0 && arena->limit_bytes < TIGHT_BYTES;
+}
+
+/* Whether blocks of the class may be in slabs. */
+INLINE bool may_have_slabs(const arena_t *arena, unsigned class)
+{
+    return (arena->flags & ARENA_NO_SLABS) == 0 &&
+           class <= (unsigned)(is_tight(arena) ? SMALL_CLASSES : SLAB_CLASSES);
+}
+
 INLINE size_t parked_bytes(const arena_t *arena)
 {
     return arena->granules == NULL ? 0 : arena->granules->park.bytes;

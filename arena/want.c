@@ -42,8 +42,7 @@ unsigned want_aligned_class(const arena_t *arena, size_t request, size_t alignme
         return alignment <= CHUNK_LINE && request <= CLASS_MAX ? sizeclass_of(request) : 0;
     }
     unsigned class = sizeclass_of_aligned(request, alignment);
-    bool slabs = (arena->flags & ARENA_NO_SLABS) == 0;
-    return class <= SMALL_CLASSES || slabs ? class : 0;
+    return class <= SMALL_CLASSES || may_have_slabs(arena, class) ? class : 0;
 }
 
 want_t want_of(arena_t *arena, size_t request, size_t alignment)

@@ -81,8 +81,8 @@ static bool decay(cache_t *cache, unsigned allocating)
 static bool promote(cache_t *cache, unsigned class)
 {
     arena_t *arena = cache->arena;
-    if (class > SMALL_CLASSES || (cache->graduated >> class & 1) != 0 ||
-        (arena->flags & ARENA_NO_SLABS) != 0) {
+    if (class > SMALL_CLASSES || (cache->graduated >> class & 1) != 0 || !may_have_slabs(arena, class) ||
+        is_tight(arena)) {
         return false;
     }
     lock_acquire(&arena->lock);

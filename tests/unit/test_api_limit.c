@@ -7,9 +7,9 @@
 #include "../../arena/os.h"
 #include "../support.h"
 
-#define LIMIT (8 * MIB)
+#define LIMIT TIGHT_BYTES /* the least of an arena that has slabs for all classes */
 
-static void *blocks[10000];
+static void *blocks[80000];
 
 static arena_t *limited(size_t limit_bytes)
 {
@@ -56,8 +56,8 @@ static void what_was_freed_is_to_be_had_by_who_has_not_earned_it(void **state)
         arena_t *arena = limited(LIMIT);
         size_t freed = 0;
         use_often(arena, sizes[i]);
-        size_t count = fill_up(arena, sizes[i], blocks, 10000);
-        assert_in_range(count, LIMIT / sizes[i] * 3 / 4, 10000);
+        size_t count = fill_up(arena, sizes[i], blocks, 80000);
+        assert_in_range(count, LIMIT / sizes[i] * 3 / 4, 80000);
         for (size_t k = 1; k < count; k += 2, freed++)
             arena_free(arena, blocks[k]);
         arena_thread_flush();
@@ -73,7 +73,7 @@ static void what_was_freed_serves_alignments_that_it_has(void **state)
     (void)state;
     arena_t *arena = limited(LIMIT);
     use_often(arena, 4096);
-    size_t count = fill_up(arena, 4096, blocks, 10000);
+    size_t count = fill_up(arena, 4096, blocks, 80000);
     size_t aligned = 0;
     for (size_t i = 0; i < count; i++)
         if ((uintptr_t)blocks[i] % 4096 == 0) {
@@ -86,6 +86,67 @@ static void what_was_freed_serves_alignments_that_it_has(void **state)
         void *block = arena_aligned_alloc(arena, 4096, 4000);
         assert_non_null(block);
         assert_int_equal((uintptr_t)block % 4096, 0);
+    }
+    destroy_whole(arena);
+}
+
+/* Blocks of random sizes of a small class, until there is no room. */
+static void a_small_limit_is_nearly_all_payload(void **state)
+{
+    (void)state;
+    for (size_t limit_bytes = 256 * KIB; limit_bytes <= 16 * MIB; limit_bytes *= 2) {
+        arena_t *arena = limited(limit_bytes);
+        rng_t rng = {1};
+        size_t payload = 0, size = 1 + rng_below(&rng, 1024);
+        while (arena_alloc(arena, size) != NULL) {
+            payload += size;
+            size = 1 + rng_below(&rng, 1024);
+        }
+        assert_in_range(payload, limit_bytes / 100 * 88, limit_bytes);
+        destroy_whole(arena);
+    }
+}
+
+/* Of 8 bytes a chunk takes 32: these do get slabs. */
+static void so_it_is_with_the_smallest_blocks(void **state)
+{
+    (void)state;
+    for (size_t size = 8; size <= 64; size *= 2) {
+        arena_t *arena = limited(4 * MIB);
+        size_t payload = 0;
+        while (arena_alloc(arena, size) != NULL)
+            payload += size;
+        assert_in_range(payload, 4 * MIB / 100 * 95, 4 * MIB);
+        destroy_whole(arena);
+    }
+}
+
+/* What one size leaves the next may use: half of the limit is always to be had, whatever was there before. */
+static void sizes_that_take_turns_do_not_fail(void **state)
+{
+    enum { BLOCKS = 3000, STEPS = 150000, PHASE = 3000 };
+    static const size_t sizes[] = {18432, 21504, 25600, 32768, 36864, 43008,  52224,
+                                   65536, 16384, 8192,  4096,  200,   100000, 24};
+    static size_t held_bytes[BLOCKS];
+
+    (void)state;
+    arena_t *arena = limited(16 * MIB);
+    rng_t rng = {1};
+    size_t held = 0, now = 0;
+    memset(blocks, 0, sizeof blocks);
+    for (size_t step = 0; step < STEPS; step++) {
+        size_t i = rng_below(&rng, BLOCKS);
+        now = step % PHASE == 0 ? rng_below(&rng, 14) : now;
+        if (blocks[i] != NULL && (held > 8 * MIB || rng_below(&rng, 2) == 0)) {
+            arena_free(arena, blocks[i]);
+            held -= held_bytes[i];
+            blocks[i] = NULL;
+        } else if (blocks[i] == NULL && held <= 8 * MIB - 100000) {
+            held_bytes[i] = sizes[rng_below(&rng, 3) == 0 ? rng_below(&rng, 14) : now];
+            blocks[i] = arena_alloc(arena, held_bytes[i]);
+            assert_non_null(blocks[i]);
+            held += held_bytes[i];
+        }
     }
     destroy_whole(arena);
 }
@@ -116,7 +177,7 @@ static void a_block_has_the_good_size_to_the_last(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        arena_t *arena = limited(4 * MIB);
+        arena_t *arena = limited(LIMIT);
         void *block;
         use_often(arena, sizes[i]);
         do {
@@ -154,7 +215,7 @@ static void an_aligned_request_that_succeeds_leaves_errno_alone(void **state)
     size_t met = 0;
 
     (void)state;
-    arena_t *arena = limited(4 * MIB);
+    arena_t *arena = limited(LIMIT);
     use_often(arena, 26000);
     void *block;
     do {
@@ -209,6 +270,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_freed_is_to_be_had_by_who_has_not_earned_it),
         cmocka_unit_test(what_was_freed_serves_alignments_that_it_has),
+        cmocka_unit_test(a_small_limit_is_nearly_all_payload),
+        cmocka_unit_test(so_it_is_with_the_smallest_blocks),
+        cmocka_unit_test(sizes_that_take_turns_do_not_fail),
         cmocka_unit_test(a_block_grows_into_the_room_behind_it),
         cmocka_unit_test(a_block_has_the_good_size_to_the_last),
         cmocka_unit_test(an_impossible_size_has_no_good_size),
