@@ -94,6 +94,7 @@ typedef struct {
 /* Totals that stats and limits need. */
 typedef struct {
     size_t mapped_bytes, peak_mapped_bytes;
+    size_t reserved_bytes;              /* of the limit, for what is being asked from the source just now */
     size_t free_run_bytes, dirty_bytes; /* dirty: of the former, resident */
     size_t chunk_run_bytes, chunk_runs;
     size_t free_chunk_bytes;           /* with their headers */

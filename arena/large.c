@@ -63,14 +63,6 @@ static void note_taken(arena_t *arena, size_t bytes)
     arena->granules->large_taken_bytes += bytes;
 }
 
-/* It came back. */
-static void note_returned(arena_t *arena, size_t bytes)
-{
-    lock_acquire(&arena->lock);
-    arena->granules->large_taken_bytes -= min_size(arena->granules->large_taken_bytes, bytes);
-    lock_release(&arena->lock);
-}
-
 /* In the place of one that went. */
 static void *reuse_parked(arena_t *arena, size_t bytes, size_t alignment, bool *zero)
 {
@@ -112,7 +104,7 @@ static void *alloc_reserved(arena_t *arena, size_t bytes, size_t alignment, bool
     lock_acquire(&arena->lock);
     publish(arena, large);
     note_taken(arena, bytes);
-    region_note_peak_locked(arena);
+    region_count_locked(arena, bytes);
     arena->totals.kernel_calls++;
     lock_release(&arena->lock);
     return start;
@@ -193,8 +185,10 @@ static bool pass_to_chunks(arena_t *arena, const large_t *large, size_t room)
         (tail != 0 && !os_unmap(large->start + whole, tail))) {
         return false;
     }
-    region_unreserve(arena, tail);
-    note_returned(arena, large->bytes);
+    lock_acquire(&arena->lock);
+    arena->totals.mapped_bytes -= tail;
+    arena->granules->large_taken_bytes -= min_size(arena->granules->large_taken_bytes, large->bytes);
+    lock_release(&arena->lock);
     region_keep(arena, ARENA_SOURCE_MMAP, large->start, whole);
     return true;
 }
@@ -257,7 +251,11 @@ static void *remap_reserved(arena_t *arena, void *block, size_t bytes)
     if (moved != NULL) {
         names_move_locked(arena, block, moved);
         arena->totals.large_bytes += bytes - large->bytes;
-        region_note_peak_locked(arena);
+        if (bytes > large->bytes) {
+            region_count_locked(arena, bytes - large->bytes);
+        } else {
+            arena->totals.mapped_bytes -= large->bytes - bytes;
+        }
         note_taken(arena, bytes > large->bytes ? bytes - large->bytes : 0);
         large->mapping = moved == block ? large->mapping : ++arena->granules->park.last_mapping;
         large->start = moved;
@@ -308,8 +306,8 @@ void *large_realloc(arena_t *arena, void *block, size_t request, uint64_t *when)
         moved = block;
     } else if (bytes < old || reserve_anew(arena, bytes - old)) {
         moved = remap_reserved(arena, block, bytes);
-        if ((moved == NULL) == (bytes > old)) {
-            region_unreserve(arena, bytes > old ? bytes - old : old - bytes);
+        if (moved == NULL && bytes > old) {
+            region_unreserve(arena, bytes - old);
         }
         if (when != NULL && (watch_of(arena) & WATCH_LOG) != 0) {
             *when = log_now(); /* under grow: large blocks come and go under it only */

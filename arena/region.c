@@ -12,24 +12,26 @@ bool region_reserve(arena_t *arena, size_t bytes)
 {
     lock_acquire(&arena->lock);
     totals_t *totals = &arena->totals;
-    size_t room = (arena->limit_bytes == 0 ? SIZE_MAX : arena->limit_bytes) - totals->mapped_bytes;
-    bool fits = bytes <= room;
-    totals->mapped_bytes += fits ? bytes : 0;
+    size_t most = arena->limit_bytes == 0 ? SIZE_MAX : arena->limit_bytes;
+    bool fits = bytes <= most - totals->mapped_bytes - totals->reserved_bytes;
+    totals->reserved_bytes += fits ? bytes : 0;
     lock_release(&arena->lock);
     return fits;
-}
-
-void region_note_peak_locked(arena_t *arena)
-{
-    totals_t *totals = &arena->totals;
-    totals->peak_mapped_bytes = max_size(totals->peak_mapped_bytes, totals->mapped_bytes);
 }
 
 void region_unreserve(arena_t *arena, size_t bytes)
 {
     lock_acquire(&arena->lock);
-    arena->totals.mapped_bytes -= bytes;
+    arena->totals.reserved_bytes -= bytes;
     lock_release(&arena->lock);
+}
+
+void region_count_locked(arena_t *arena, size_t bytes)
+{
+    totals_t *totals = &arena->totals;
+    totals->reserved_bytes -= bytes;
+    totals->mapped_bytes += bytes;
+    totals->peak_mapped_bytes = max_size(totals->peak_mapped_bytes, totals->mapped_bytes);
 }
 
 region_t *region_highest_locked(const arena_t *arena)
@@ -144,7 +146,6 @@ static bool adopt_span_and_lock(arena_t *arena, const span_t *span)
         region->zero = span->kind == KIND_FREE_ZERO;
     }
     arena->totals.kernel_calls++;
-    region_note_peak_locked(arena);
     return true;
 }
 
@@ -172,12 +173,14 @@ static bool grow_by_and_lock(arena_t *arena, size_t bytes)
         return false;
     }
     if (adopt_span_and_lock(arena, &span)) {
+        region_count_locked(arena, bytes);
         return true;
     }
     if (source_return(arena, span.source, span.start - span.pad, span.bytes + span.pad)) {
         region_unreserve(arena, bytes);
     } else {
         lock_acquire(&arena->lock);
+        region_count_locked(arena, bytes);
         arena->totals.stuck_bytes += bytes;
         lock_release(&arena->lock);
     }
@@ -200,6 +203,7 @@ static bool grow_from_stock_and_lock(arena_t *arena, size_t need, size_t want)
     }
     bool reserved = region_reserve(arena, span.bytes);
     if (reserved && adopt_span_and_lock(arena, &span)) {
+        region_count_locked(arena, span.bytes);
         return true;
     }
     if (reserved) {

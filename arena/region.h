@@ -17,12 +17,12 @@
  * grow. True: the caller holds the mutex as well, so that no other thread gets to them first. */
 HIDDEN bool region_grow_and_lock(arena_t *arena, size_t need);
 
-/* Counts `bytes` into mapped_bytes; false: the limit forbids it. Neither lock held, or grow. */
+/* Before the source is asked: `bytes` of the limit; false: it forbids them. Caller holds grow. */
 HIDDEN bool region_reserve(arena_t *arena, size_t bytes);
-HIDDEN void region_unreserve(arena_t *arena, size_t bytes);
 
-/* What was reserved is there. */
-HIDDEN void region_note_peak_locked(arena_t *arena);
+/* Afterwards: they did not come, or they are mapped. */
+HIDDEN void region_unreserve(arena_t *arena, size_t bytes);
+HIDDEN void region_count_locked(arena_t *arena, size_t bytes);
 
 /* Keeps a mapping that the source would not take back, already counted as mapped: whole granules as free runs,
  * the rest as stuck. Caller holds grow. */
