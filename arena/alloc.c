@@ -163,7 +163,8 @@ static void flow_back(arena_t *arena)
 static void end_growth(arena_t *arena)
 {
     lock_release(&arena->grow);
-    if (UNLIKELY(atomic_load_explicit(&arena->unaligned, memory_order_relaxed)) && cachehook_allowed(arena)) {
+    if (cachehook_allowed(arena) && /* hence it has granules */
+        UNLIKELY(atomic_load_explicit(&arena->granules->unaligned, memory_order_relaxed))) {
         watch_switch(arena, WATCH_UNALIGNED, true);
     }
 }

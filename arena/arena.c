@@ -95,7 +95,6 @@ static void configure(arena_t *arena, const arena_options_t *options)
     atomic_store_explicit(&arena->cached, arena->cacheable && (watch & WATCH_EACH_CALL) == 0,
                           memory_order_relaxed);
     atomic_store_explicit(&arena->watch, (uint8_t)watch, memory_order_relaxed);
-    atomic_store_explicit(&arena->unaligned, false, memory_order_relaxed);
     atomic_store_explicit(&arena->log, NULL, memory_order_relaxed);
     unsigned chunks_only = ARENA_NO_CACHE | ARENA_NO_SLABS;
     arena->paged = options->source == ARENA_SOURCE_SBRK && options->growth_bytes - 1 < GRANULE - 1 &&

@@ -88,13 +88,14 @@ typedef struct {
     size_t most_in_use;       /* as run_in_use_locked, lately: ticks halve what is above the present */
     size_t pages_warmed;      /* by headers: see warm.h */
     size_t idle_bytes;        /* least that totals.dirty_bytes was since the last tick that looked */
+    size_t reserved_bytes;    /* of the limit, for what is being asked of the source just now */
     park_t park;
+    _Atomic bool unaligned; /* hooks gave memory that is not in the map; relaxed: read by who grew */
 } granules_t;
 
 /* Totals that stats and limits need. */
 typedef struct {
     size_t mapped_bytes, peak_mapped_bytes;
-    size_t reserved_bytes;              /* of the limit, for what is being asked from the source just now */
     size_t free_run_bytes, dirty_bytes; /* dirty: of the former, resident */
     size_t chunk_run_bytes, chunk_runs;
     size_t free_chunk_bytes;           /* with their headers */
@@ -133,8 +134,7 @@ struct arena {
     /* alive while the handle is valid; written under the registry lock by create and destroy, read
      * relaxed by those who report a misuse */
     _Atomic bool alive;
-    _Atomic bool grown;     /* has a region; relaxed: a hint that saves a failing attempt */
-    _Atomic bool unaligned; /* has had memory of hooks that is not in the map; relaxed: read by who grew */
+    _Atomic bool grown; /* has a region; relaxed: a hint that saves a failing attempt */
 
     /* written under the registry lock, read relaxed by all: a call sees the change early or late (watch.h) */
     _Atomic bool cached;   /* threads may have caches of it */

@@ -11,10 +11,9 @@
 bool region_reserve(arena_t *arena, size_t bytes)
 {
     lock_acquire(&arena->lock);
-    totals_t *totals = &arena->totals;
     size_t most = arena->limit_bytes == 0 ? SIZE_MAX : arena->limit_bytes;
-    bool fits = bytes <= most - totals->mapped_bytes - totals->reserved_bytes;
-    totals->reserved_bytes += fits ? bytes : 0;
+    bool fits = bytes <= most - arena->totals.mapped_bytes - arena->granules->reserved_bytes;
+    arena->granules->reserved_bytes += fits ? bytes : 0;
     lock_release(&arena->lock);
     return fits;
 }
@@ -22,14 +21,14 @@ bool region_reserve(arena_t *arena, size_t bytes)
 void region_unreserve(arena_t *arena, size_t bytes)
 {
     lock_acquire(&arena->lock);
-    arena->totals.reserved_bytes -= bytes;
+    arena->granules->reserved_bytes -= bytes;
     lock_release(&arena->lock);
 }
 
 void region_count_locked(arena_t *arena, size_t bytes)
 {
     totals_t *totals = &arena->totals;
-    totals->reserved_bytes -= bytes;
+    arena->granules->reserved_bytes -= bytes;
     totals->mapped_bytes += bytes;
     totals->peak_mapped_bytes = max_size(totals->peak_mapped_bytes, totals->mapped_bytes);
 }
@@ -134,7 +133,7 @@ static bool adopt_span_and_lock(arena_t *arena, const span_t *span)
         atomic_store_explicit(&arena->grown, true, memory_order_relaxed);
     }
     if (!span->in_map && span->source == ARENA_SOURCE_HOOKS) {
-        atomic_store_explicit(&arena->unaligned, true, memory_order_relaxed);
+        atomic_store_explicit(&arena->granules->unaligned, true, memory_order_relaxed);
     }
     region->bytes += span->bytes;
     if (span->in_map) {
