@@ -13,9 +13,32 @@
 
 #include <dlfcn.h>
 
-void *dynamic_next(const char *symbol)
+static bool is_ours(const void *address)
 {
-    return dlsym(RTLD_NEXT, symbol);
+    Dl_info there, here;
+    return dladdr(address, &there) != 0 && dladdr(&settings, &here) != 0 && there.dli_fbase == here.dli_fbase;
+}
+
+/* An object that is loaded is found by the name that it was loaded by. glibc allocates here only for one that is loaded
+ * as another's dependency alone. */
+static void *find_in(const char *path, const char *symbol)
+{
+    void *object = dlopen(path, RTLD_NOLOAD | RTLD_LAZY);
+    void *found = object == NULL ? NULL : dlsym(object, symbol);
+    if (object != NULL) {
+        dlclose(object); /* its code is running: it stays */
+    }
+    return found == NULL || is_ours(found) ? NULL : found;
+}
+
+void *dynamic_find(const char *symbol, const void *caller)
+{
+    Dl_info home;
+    void *found = dlsym(RTLD_NEXT, symbol);
+    if (found == NULL && dladdr(caller, &home) != 0) {
+        found = find_in(home.dli_fname, symbol);
+    }
+    return found != NULL ? found : find_in("libstdc++.so.6", symbol);
 }
 
 typedef void *dlopen_fn(const char *path, int mode);
@@ -27,7 +50,7 @@ void *dlopen(const char *path, int mode)
     static _Atomic(dlopen_fn *) real; /* relaxed: every thread finds the same */
     dlopen_fn *next = atomic_load_explicit(&real, memory_order_relaxed);
     if (next == NULL) {
-        *(void **)&next = dynamic_next("dlopen");
+        *(void **)&next = dlsym(RTLD_NEXT, "dlopen");
         atomic_store_explicit(&real, next, memory_order_relaxed);
     }
     return next(path, settings.deepbind ? mode : mode & ~RTLD_DEEPBIND);

@@ -1,10 +1,12 @@
 /*
- * new.c: C++'s operator new and delete, in C, by their mangled names (Itanium C++ ABI), so that the C++ runtime is
- * not linked. If the program has it, its new handler and its way to throw std::bad_alloc are found as weak
- * symbols; a program that has none and runs out of memory in operator new is ended with a message.
+ * new.c: C++'s operator new and delete, in C, by their mangled names (Itanium C++ ABI), so that the shared library
+ * does not depend on the C++ runtime. Its new handler and its way to throw std::bad_alloc are weak symbols there, bound
+ * as the program is loaded. A runtime that came later, with a plugin, is looked for when memory is out; where there is
+ * none at all the program is ended with a message.
  *
  * Compiled with -fexceptions, because what a handler throws passes through here.
  */
+#include "../arena/util.h"
 #include "dynamic.h"
 #include "names.h"
 
@@ -14,7 +16,15 @@ typedef void new_handler_fn(void);
 
 /* std::get_new_handler() and std::__throw_bad_alloc() of libstdc++. */
 extern new_handler_fn *_ZSt15get_new_handlerv(void) __attribute__((weak));
-extern void _ZSt17__throw_bad_allocv(void) __attribute__((weak, noreturn));
+extern void _ZSt17__throw_bad_allocv(void) __attribute__((weak));
+
+/* NULL: was not there as the program was loaded. */
+typedef struct {
+    new_handler_fn *(*get_handler)(void);
+    void (*throw_bad_alloc)(void); /* does not return */
+} runtime_t;
+
+static const runtime_t runtime = {_ZSt15get_new_handlerv, _ZSt17__throw_bad_allocv};
 
 static void *try_once(size_t size, size_t alignment)
 {
@@ -29,8 +39,7 @@ static void *try_with_handler(size_t size, size_t alignment)
 {
     for (;;) {
         void *block = try_once(size, alignment);
-        new_handler_fn *handler =
-            block != NULL || _ZSt15get_new_handlerv == NULL ? NULL : _ZSt15get_new_handlerv();
+        new_handler_fn *handler = block != NULL || runtime.get_handler == NULL ? NULL : runtime.get_handler();
         if (handler == NULL) {
             return block;
         }
@@ -38,12 +47,43 @@ static void *try_with_handler(size_t size, size_t alignment)
     }
 }
 
-static NOINLINE void *new_or_throw(size_t size, size_t alignment)
+/* Who called the form that throws nothing, while the runtime's calls the throwing one: from an object that glibc may need
+ * memory to look into. NULL: nobody. */
+static _Thread_local const void *quiet_caller;
+
+/* As the code at `caller` would have found it without us, or NULL. Each time anew: a plugin may have its own runtime. */
+static void *find_late(const char *symbol, const void *caller)
+{
+    return dynamic_find == NULL ? NULL : dynamic_find(symbol, quiet_caller != NULL ? quiet_caller : caller);
+}
+
+/* It calls our malloc and its own handlers, and throws. libstdc++ 12 rounds an aligned SIZE_MAX up to 0. */
+static void *call_throwing(void *operator, size_t size, size_t alignment)
+{
+    size = min_size(size, PTRDIFF_MAX);
+    if (alignment == 0) {
+        void *(*plain)(size_t);
+        *(void **)&plain = operator;
+        return plain(size);
+    }
+    void *(*aligned)(size_t, size_t);
+    *(void **)&aligned = operator;
+    return aligned(size, alignment);
+}
+
+/* The late operators are those for one object: libstdc++'s for arrays call these, which are ours. */
+static NOINLINE void *new_or_throw(size_t size, size_t alignment, const void *caller)
 {
     static const char message[] = "libarena: operator new: out of memory\n";
+    void *late = runtime.throw_bad_alloc != NULL
+                     ? NULL
+                     : find_late(alignment == 0 ? "_Znwm" : "_ZnwmSt11align_val_t", caller);
+    if (late != NULL) {
+        return call_throwing(late, size, alignment);
+    }
     void *block = try_with_handler(size, alignment);
-    if (block == NULL && _ZSt17__throw_bad_allocv != NULL) {
-        _ZSt17__throw_bad_allocv();
+    if (block == NULL && runtime.throw_bad_alloc != NULL) {
+        runtime.throw_bad_alloc();
     }
     if (block == NULL) {
         (void)!write(STDERR_FILENO, message, sizeof message - 1);
@@ -52,46 +92,67 @@ static NOINLINE void *new_or_throw(size_t size, size_t alignment)
     return block;
 }
 
-/*
- * A handler may throw, and then a form that throws nothing returns NULL. C cannot catch; the C++ runtime's own form, next
- * behind ours, calls the throwing one and catches.
- */
-static void *new_nothrow(const char *symbol, size_t size, size_t alignment, const void *nothrow)
+static bool has_handler(const void *caller)
 {
-    void *block = try_once(size, alignment);
-    void *next = block != NULL || dynamic_next == NULL ? NULL : dynamic_next(symbol);
-    if (next == NULL) {
-        return block != NULL ? block : try_with_handler(size, alignment);
+    runtime_t late = runtime;
+    if (late.get_handler == NULL) {
+        *(void **)&late.get_handler = find_late("_ZSt15get_new_handlerv", caller);
     }
+    return late.get_handler != NULL && late.get_handler() != NULL;
+}
+
+static void *call_quiet(void *operator, size_t size, size_t alignment, const void *nothrow)
+{
     if (alignment == 0) {
         void *(*plain)(size_t, const void *);
-        *(void **)&plain = next;
+        *(void **)&plain = operator;
         return plain(size, nothrow);
     }
     void *(*aligned)(size_t, size_t, const void *);
-    *(void **)&aligned = next;
+    *(void **)&aligned = operator;
     return aligned(size, alignment, nothrow);
 }
 
-static void *new_plain(size_t size)
+/*
+ * A handler may throw, and then a form that throws nothing returns NULL. C cannot catch; the C++ runtime's own form
+ * calls the throwing one, which is ours, and catches.
+ */
+static NOINLINE void *new_or_null(size_t size, size_t alignment, const void *nothrow, const char *symbol,
+                                  const void *caller)
 {
-    void *block = malloc(size);
-    return LIKELY(block != NULL) ? block : new_or_throw(size, 0);
+    void *own = has_handler(caller) ? find_late(symbol, caller) : NULL;
+    if (own == NULL) {
+        return try_with_handler(size, alignment);
+    }
+    const void *outer = quiet_caller;
+    quiet_caller = outer != NULL ? outer : caller;
+    void *block = call_quiet(own, size, alignment, nothrow);
+    quiet_caller = outer;
+    return block;
 }
 
 #pragma GCC visibility push(default)
 
 /* clang-format off */
+#define CALLER                  __builtin_return_address(0)
 #define NEW(name)               void *name(size_t size); \
-                                void *name(size_t size) { return new_plain(size); }
+                                void *name(size_t size) \
+                                { void *block = malloc(size); \
+                                  return LIKELY(block != NULL) ? block : new_or_throw(size, 0, CALLER); }
 #define NEW_NOTHROW(name)       void *name(size_t size, const void *nothrow); \
                                 void *name(size_t size, const void *nothrow) \
-                                { return new_nothrow(#name, size, 0, nothrow); }
+                                { void *block = malloc(size); \
+                                  return LIKELY(block != NULL) \
+                                             ? block : new_or_null(size, 0, nothrow, #name, CALLER); }
 #define NEW_ALIGNED(name)       void *name(size_t size, size_t alignment); \
-                                void *name(size_t size, size_t alignment) { return new_or_throw(size, alignment); }
+                                void *name(size_t size, size_t alignment) \
+                                { void *block = memalign(alignment, size); \
+                                  return LIKELY(block != NULL) ? block : new_or_throw(size, alignment, CALLER); }
 #define NEW_ALIGNED_NOTHROW(name) void *name(size_t size, size_t alignment, const void *nothrow); \
                                 void *name(size_t size, size_t alignment, const void *nothrow) \
-                                { return new_nothrow(#name, size, alignment, nothrow); }
+                                { void *block = memalign(alignment, size); \
+                                  return LIKELY(block != NULL) \
+                                             ? block : new_or_null(size, alignment, nothrow, #name, CALLER); }
 /* What else a delete is told (size, alignment, nothrow) is not needed. */
 #define DELETE(name)            void name(void *block); \
                                 void name(void *block) { free(block); }
