@@ -2,7 +2,8 @@
  * new.c: C++'s operator new and delete, in C, by their mangled names (Itanium C++ ABI), so that the shared library
  * does not depend on the C++ runtime. Its new handler and its way to throw std::bad_alloc are weak symbols there, bound
  * as the program is loaded. A runtime that came later, with a plugin, is looked for when memory is out; where there is
- * none at all the program is ended with a message.
+ * none at all the program is ended with a message. In the archive they are no weak symbols: these would take no member
+ * out of the runtime's own archive.
  *
  * Compiled with -fexceptions, because what a handler throws passes through here.
  */
@@ -14,9 +15,9 @@
 
 typedef void new_handler_fn(void);
 
-/* std::get_new_handler() and std::__throw_bad_alloc() of libstdc++. */
-extern new_handler_fn *_ZSt15get_new_handlerv(void) __attribute__((weak));
-extern void _ZSt17__throw_bad_allocv(void) __attribute__((weak));
+/* std::get_new_handler() and std::__throw_bad_alloc() of libstdc++. ARENA_RUNTIME makes them weak. */
+extern new_handler_fn *_ZSt15get_new_handlerv(void) ARENA_RUNTIME;
+extern void _ZSt17__throw_bad_allocv(void) ARENA_RUNTIME;
 
 /* NULL: was not there as the program was loaded. */
 typedef struct {
