@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LOG_BUFFERS = 64, BUFFER_BYTES = 8192, PREFIX_BYTES = 192 };
+enum { LOG_BUFFERS = 64, BUFFER_BYTES = 8192, PREFIX_BYTES = 192, FIRST_FD = 64 };
 
 typedef struct {
     lock_t lock;
@@ -327,9 +327,26 @@ static void set_open(log_t *log, bool open)
     }
 }
 
+/* The lowest numbers are the program's: it counts on which it gets, and closes them unasked; of 0 to 2 one that is free is
+ * still written to. Where the limit is below FIRST_FD those three are avoided. */
+static int move_up(int fd)
+{
+    int saved = errno;
+    int moved = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FD);
+    if (moved < 0 && fd <= STDERR_FILENO) {
+        moved = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    }
+    if (moved >= 0) {
+        close(fd);
+    }
+    errno = saved;
+    return moved >= 0 ? moved : fd;
+}
+
 int log_open_file(const char *path)
 {
-    return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0666);
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0666);
+    return fd < 0 ? fd : move_up(fd);
 }
 
 /* Caller holds file_lock. */

@@ -380,6 +380,7 @@ ARENA_EXPORT bool arena_print(arena_t *arena, int fd);
  * written (a full disk) are lost; that is reported once on stderr, and noted in the file where it goes on. Nothing
  * else is lost: lines are written at exit and before misuse ends the process. Parent and child of a fork go on in the
  * same file; nothing is written twice. _exit, exec and signals do lose what is still in buffers, a few KiB a thread.
+ * The file's descriptor is 64 or above, where the process's limit allows it, so that the program's own keep their numbers.
  */
 ARENA_EXPORT bool arena_log_open(arena_t *arena, const char *path);
 

@@ -158,6 +158,14 @@ class Log(unittest.TestCase):
         result = run(PROGRAM, "operations", LOG="/no/such/directory/log")
         self.assertEqual((result.returncode, result.stderr), (0, "libarena: ARENA_LOG: cannot be opened\n"))
 
+    def test_a_program_may_use_the_lowest_descriptors(self):
+        file = self.directory / "file"
+        result = run("sh", "-c", f"exec 3>{file}; echo text >&3; exec 3>&-; {PROGRAM} operations", LOG=self.log)
+        self.assertEqual((result.returncode, result.stderr, file.read_text()), (0, "", "text\n"))
+        result = run("sh", "-c", f"{PROGRAM} misuse 2>&-; true", LOG=self.log)
+        self.assertEqual(result.returncode, 0)
+        self.replay(self.read())  # what the program wrote to stderr is not there
+
     def test_a_disk_that_is_full_is_reported_once(self):
         if not os.path.exists("/dev/full"):
             self.skipTest("no /dev/full")

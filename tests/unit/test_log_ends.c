@@ -232,6 +232,41 @@ static void lines_that_are_missing_are_counted_in_the_file(void **state)
     unlink(log_path);
 }
 
+/* --- which descriptor --- */
+
+static void with_stderr_closed(void)
+{
+    close(STDERR_FILENO);
+    arena_t *arena = logged();
+    must(write(STDERR_FILENO, "text\n", 5) < 0 && errno == EBADF);
+    allocate(arena, BLOCKS);
+}
+
+static void with_stderr_closed_and_few_descriptors(void)
+{
+    must(setrlimit(RLIMIT_NOFILE, &(struct rlimit){32, 32}) == 0);
+    errno = 0;
+    with_stderr_closed();
+}
+
+static void beside_descriptors_of_the_program(void)
+{
+    int next = dup(STDIN_FILENO);
+    must(next > STDERR_FILENO && close(next) == 0);
+    errno = 0;
+    arena_t *arena = logged();
+    must(errno == 0 && dup(STDIN_FILENO) == next);
+    allocate(arena, BLOCKS);
+}
+
+static void no_number_is_taken_that_the_program_counts_on(void **state)
+{
+    (void)state;
+    expect_end(with_stderr_closed, 0, BLOCKS, 0);
+    expect_end(with_stderr_closed_and_few_descriptors, 0, BLOCKS, 0);
+    expect_end(beside_descriptors_of_the_program, 0, BLOCKS, 0);
+}
+
 /* --- a descriptor that is no longer ours --- */
 
 static void with_all_descriptors_closed(void)
@@ -240,12 +275,12 @@ static void with_all_descriptors_closed(void)
     arena_t *arena = logged();
 
     allocate(arena, BLOCKS);
-    for (int fd = 3; fd < 64; fd++)
+    for (int fd = 3; fd < 128; fd++)
         close(fd);
-    int other = mkstemp(path); /* gets a number that was the log's */
+    int other = mkstemp(path);
     must(other >= 3);
-    for (int i = 0; i < 20; i++)
-        must(dup(other) >= 0);
+    for (int i = 0; i < 100; i++)
+        must(dup(other) >= 0); /* one of them gets the number that was the log's */
     allocate(arena, BLOCKS);
     must(!arena_log_close(arena));
     must(lseek(other, 0, SEEK_END) == 0);
@@ -272,6 +307,7 @@ int main(void)
         cmocka_unit_test(nothing_is_lost_when_misuse_ends_the_process),
         cmocka_unit_test(a_full_device_is_reported_once_and_the_program_goes_on),
         cmocka_unit_test(lines_that_are_missing_are_counted_in_the_file),
+        cmocka_unit_test(no_number_is_taken_that_the_program_counts_on),
         cmocka_unit_test(another_file_under_our_number_is_not_written),
     };
 
