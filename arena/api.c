@@ -75,7 +75,10 @@ void *arena_aligned_alloc(arena_t *arena, size_t alignment, size_t size)
         return NULL;
     }
     if (alignment <= 8 || (alignment <= arena->quantum && size <= PTRDIFF_MAX)) {
-        return arena_alloc(arena, max_size(size, min_size(alignment, 16)));
+        size_t enough = max_size(size, min_size(alignment, 16));
+        return LIKELY(!watch_each_call(arena))
+                   ? arena_alloc(arena, enough)
+                   : watch_new(arena, alloc_unwatched(arena, enough), size, LOG_ALIGNED);
     }
     void *cached = aligned_from_cache(arena, alignment, size);
     if (cached != NULL) {

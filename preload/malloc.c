@@ -126,7 +126,7 @@ void *calloc(size_t count, size_t size)
     /* So much may be zero already. No cache: perhaps because there is a log, which is to say "calloc". */
     if (UNLIKELY(bytes >= FILL_ONE_BYTES || table_home() == &cache_none)) {
         arena_t *home = domain_home();
-        return home == NULL ? NULL : arena_calloc(home, 1, max_size(bytes, LEAST));
+        return home == NULL ? NULL : arena_calloc(home, 1, bytes);
     }
     void *block = malloc(bytes);
     return block == NULL ? NULL : memset(block, 0, bytes);
@@ -195,11 +195,11 @@ void *reallocarray(void *block, size_t count, size_t size)
 
 static NOINLINE void *alloc_aligned_other(size_t alignment, size_t request)
 {
-    if (alignment <= LEAST) {
+    if (alignment <= LEAST && table_home() != &cache_none) {
         return malloc(request);
     }
-    arena_t *home = domain_home();
-    return home == NULL ? NULL : arena_aligned_alloc(home, alignment, request);
+    arena_t *home = domain_home(); /* no cache: perhaps because there is a log, as above */
+    return home == NULL ? NULL : arena_aligned_alloc(home, max_size(alignment, LEAST), request);
 }
 
 /* Inside; leaves. */

@@ -99,7 +99,7 @@ class Log(unittest.TestCase):
                 found = next((entry for entry in left if entry.operation == operation
                               and entry.address == int(address, 16)), None)
                 self.assertTrue(found, line)
-                self.assertEqual(found.size, size if size is None else max(size, 16), line)
+                self.assertEqual(found.size, size, line)
                 self.assertEqual(found.origin or 0, int(origin, 16), line)
                 self.assertEqual(found.thread, found.process)
                 self.assertTrue(before <= found.time <= time.time_ns())

@@ -96,6 +96,31 @@ static const entry_t *find(const entries_t *log, const char *operation, size_t n
     support_die(__FILE__, __LINE__, operation);
 }
 
+static void aligned_blocks_are_of_what_was_asked_for(void **state)
+{
+    static const struct {
+        size_t alignment, size;
+    } asked[] = {{1, 0},  {1, 1},    {4, 3},  {8, 1},    {8, 9},
+                 {16, 1}, {16, 100}, {32, 5}, {4096, 7}, {16, 5000000}};
+    arena_t *arena = logged(&(arena_options_t){.flags = ARENA_ZERO});
+
+    (void)state;
+    for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++) {
+        char *block = arena_aligned_alloc(arena, asked[i].alignment, asked[i].size);
+        assert_true(block != NULL && (uintptr_t)block % asked[i].alignment == 0);
+        assert_true(all_zero(block, asked[i].size));
+    }
+    assert_null(arena_aligned_alloc(arena, 8, SIZE_MAX)); /* has no line */
+    assert_true(arena_log_close(arena));
+    entries_t log = read_log(log_path);
+    assert_int_equal(count_of(&log, "alloc"), 0);
+    assert_int_equal(count_of(&log, "aligned"), sizeof asked / sizeof asked[0]);
+    for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++)
+        assert_int_equal(find(&log, "aligned", i)->size, asked[i].size);
+    end_log(&log);
+    arena_destroy(arena);
+}
+
 static void a_line_has_time_process_thread_sizes_and_name(void **state)
 {
     struct timespec now;
@@ -299,6 +324,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(where_threads_cannot_be_stopped_they_see_it_all_the_same),
         cmocka_unit_test(each_operation_has_its_line_in_every_kind_of_arena),
+        cmocka_unit_test(aligned_blocks_are_of_what_was_asked_for),
         cmocka_unit_test(a_line_has_time_process_thread_sizes_and_name),
         cmocka_unit_test(regions_reset_and_destroy_have_lines_too),
         cmocka_unit_test(a_name_of_any_length_is_one_line),

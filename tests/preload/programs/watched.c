@@ -83,8 +83,27 @@ static void use_each_function(size_t scale)
     must(realloc(fresh, 0) == NULL);
 }
 
+/* What is asked for is what the log says, whatever it is rounded up to, and so is the function. */
+static void use_small_sizes(void)
+{
+    void *block = NULL;
+
+    for (size_t size = 0; size <= 20; size++) {
+        told_free(told_block("alloc", size, malloc(size), 0));
+        told_free(told_block("calloc", size, calloc(1, size), 0));
+        for (size_t alignment = 1; alignment <= 32; alignment *= 2) {
+            block = told_block("aligned", size, memalign(alignment, size), 0);
+            must((uintptr_t)block % 16 == 0 && malloc_usable_size(block) >= 16);
+            told_free(block);
+        }
+        must(posix_memalign(&block, 8, size) == 0);
+        told_free(told_block("aligned", size, block, 0));
+    }
+}
+
 static void operations(void)
 {
+    use_small_sizes();
     use_each_function(1);
     use_each_function(100);
     use_each_function(100000); /* large blocks */
