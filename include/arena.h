@@ -280,14 +280,16 @@ ARENA_EXPORT void arena_free_sized(arena_t *arena, void *block, size_t size);
 
 /*
  * How many bytes of `block`, a live block of this arena, may be used: at least those asked for, all of
- * them the caller's. 0 if `block` is NULL; 0 with EINVAL if `arena` is. O(1).
+ * them the caller's. 0 if `block` is NULL; 0 with EINVAL if `arena` is. O(1). With _FORTIFY_SOURCE the compiler holds
+ * a caller to the bytes that were asked for: to use them all ask for arena_good_size of the size.
  */
 ARENA_EXPORT size_t arena_usable_size(arena_t *arena, const void *block);
 
 /*
  * What arena_usable_size of a block from arena_alloc(arena, size) is at least; exactly, if the calling thread used this
- * arena last and asks for it next: above 1 KiB, sizes of which many blocks come and go are rounded more. 0 with EINVAL if `arena` is NULL,
- * 0 with ENOMEM if no block of that size can ever be. Never allocates. O(1).
+ * arena last and asks for it next: above 1 KiB, sizes of which many blocks come and go are rounded more. Who asks
+ * for so many bytes in the first place wastes none, and may use them under _FORTIFY_SOURCE, too. 0 with EINVAL if `arena`
+ * is NULL, 0 with ENOMEM if no block of that size can ever be. Never allocates. O(1).
  */
 ARENA_EXPORT size_t arena_good_size(arena_t *arena, size_t size);
 
