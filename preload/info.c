@@ -4,6 +4,7 @@
  */
 #include "../arena/lock.h"
 #include "../arena/stats.h"
+#include "../arena/watch.h"
 #include "domain.h"
 #include "names.h"
 #include "report.h"
@@ -30,12 +31,24 @@ static void set_trim_threshold(size_t bytes)
     }
 }
 
+static void set_scribble(bool on)
+{
+    settings.scribble = on;
+    for (unsigned i = 0; domain_arena(i) != NULL; i++) {
+        watch_switch(domain_arena(i), WATCH_SCRIBBLE, on);
+    }
+}
+
 /* What has no meaning here is accepted where glibc accepts it, because programs check the answer. */
 int mallopt(int parameter, int value)
 {
+    domain_home(); /* the environment is read, and does not overrule the program */
     switch (parameter) {
     case M_TRIM_THRESHOLD:
         set_trim_threshold(value < 0 ? SIZE_MAX : max_size((size_t)value, 1)); /* 0 would be "adapts" */
+        return 1;
+    case M_PERTURB:
+        set_scribble(value != 0);
         return 1;
     case M_MXFAST:
         return value >= 0 && (size_t)value <= 80 * sizeof(size_t) / 4;

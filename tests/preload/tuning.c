@@ -56,6 +56,43 @@ static void mallopt_takes_what_glibc_takes(void **state)
     churn(3, 0.1, NULL);
 }
 
+static bool all_bytes(const void *block, size_t size, unsigned char byte)
+{
+    const volatile unsigned char *bytes = block;
+
+    for (size_t i = 0; i < size; i++)
+        if (bytes[i] != byte)
+            return false;
+    return true;
+}
+
+/* glibc fills new blocks with the inverse of what it is told, but for those of its thread caches. */
+static void blocks_are_filled_while_the_program_says_so(void **state)
+{
+    static const size_t sizes[] = {100, 5000, 30000};
+
+    (void)state;
+    for (size_t round = 0; round < 3; round++) {
+        assert_int_equal(mallopt(M_PERTURB, 0x55), 1);
+        for (size_t i = under_library() ? 0 : 1; i < sizeof sizes / sizeof sizes[0]; i++) {
+            char *block = malloc(sizes[i]), *clear = calloc(1, sizes[i]);
+            assert_true(all_bytes(block, sizes[i], 0xaa) && all_zero(clear, sizes[i]));
+            free(block);
+            if (under_library()) /* in front lies a list's link */
+                assert_true(all_bytes(block + 32, 32, 0x55));
+            free(clear);
+        }
+        assert_int_equal(mallopt(M_PERTURB, 0), 1);
+        char *block = malloc(100);
+        memset(block, 7, 100);
+        free(block);
+        char *again = malloc(100);
+        assert_true(again == block && all_bytes(again + 32, 32, 7));
+        free(again);
+        churn(5, 0.1, NULL);
+    }
+}
+
 static void a_trim_threshold_of_zero_lets_nothing_stay(void **state)
 {
     enum { BLOCKS = 150, BYTES = 100000 };
@@ -254,6 +291,7 @@ int main(void)
         cmocka_unit_test(cfree_is_free),
         cmocka_unit_test(sized_frees_are_free),
         cmocka_unit_test(mallinfo2_makes_sense_beside_other_threads),
+        cmocka_unit_test(blocks_are_filled_while_the_program_says_so),
         cmocka_unit_test(mallopt_takes_what_glibc_takes),
     };
 
