@@ -65,12 +65,22 @@ static bool wait_until_idle(thread_t *thread)
     }
 }
 
+/* Between the handlers of fork all caches but the caller's are stopped already, and stay so, mutex held: to start again
+ * would take the barrier, which a child has not registered for yet, and to resume would forget who holds the mutex. */
+static bool stays_stopped(const cache_t *cache)
+{
+    return lock_fork_passes && !is_own(cache);
+}
+
 /* First half: mutex held and out of the table. */
 static void begin_stop(arena_t *arena)
 {
     for (cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
+        if (stays_stopped(cache)) {
+            continue;
+        }
         lock_acquire_one_of_many(&cache->lock);
-        cache->locked = true;
+        cache->locked = cache->locked || !lock_fork_passes;
         cache->stopped = is_at_rest(cache) || reach_works;
         if (cache->stopped) {
             threads_evict(cache);
@@ -82,6 +92,9 @@ static void begin_stop(arena_t *arena)
 static void end_stop(arena_t *arena)
 {
     for (cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
+        if (stays_stopped(cache)) {
+            continue;
+        }
         cache->stopped =
             is_at_rest(cache) || (cache->stopped && reach_works && wait_until_idle(cache->thread->thread));
         if (cache->stopped) {
@@ -124,7 +137,7 @@ void cachehook_stop(arena_t *arena)
 {
     check_debug(lock_is_held(&registry_lock));
     begin_stop(arena);
-    if (has_others(arena)) {
+    if (has_others(arena) && !lock_fork_passes) {
         barrier();
     }
     end_stop(arena);
@@ -133,8 +146,11 @@ void cachehook_stop(arena_t *arena)
 void cachehook_resume(arena_t *arena)
 {
     for (cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
+        if (stays_stopped(cache)) {
+            continue;
+        }
         cache->stopped = false;
-        if (cache->locked) { /* not so if it was made between fork handlers */
+        if (cache->locked && !lock_fork_passes) { /* not locked if it was made between fork handlers */
             cache->locked = false;
             lock_release(&cache->lock);
         }
