@@ -56,6 +56,16 @@ static bool flags_are_valid(const arena_range_options_t *options)
            (options->source == ARENA_RANGE_SBRK && options->metadata == NULL);
 }
 
+static bool buffer_is_valid(const arena_range_options_t *options)
+{
+    uintptr_t start = (uintptr_t)options->metadata;
+    size_t bytes = options->metadata_bytes;
+    if (start == 0) {
+        return bytes == 0;
+    }
+    return start % 8 == 0 && bytes >= LEAST_BUFFER && bytes <= UINTPTR_MAX - start;
+}
+
 static bool options_are_valid(const arena_range_options_t *options)
 {
     size_t quantum = quantum_of(options), page = page_of(options);
@@ -72,10 +82,7 @@ static bool options_are_valid(const arena_range_options_t *options)
                   options->bytes > UINT64_MAX - options->base)) {
         return false;
     }
-    return (given || page >= os_page_bytes()) &&
-           (options->metadata == NULL ||
-            (options->metadata_bytes >= LEAST_BUFFER &&
-             options->metadata_bytes <= UINTPTR_MAX - (uintptr_t)options->metadata));
+    return (given || page >= os_page_bytes()) && buffer_is_valid(options);
 }
 
 /* Everything but lock, place of metadata, and what the first growth sets. */
@@ -112,10 +119,7 @@ static arena_range_t *place(const arena_range_t *model, void *buffer, size_t buf
     if (model->inside) {
         return rangesource_found(model);
     }
-    arena_range_t *range = (arena_range_t *)align_up((uintptr_t)buffer, 8);
-    if (buffer == NULL) {
-        range = meta_alloc(sizeof *range);
-    }
+    arena_range_t *range = buffer != NULL ? buffer : meta_alloc(sizeof *range);
     if (range == NULL) {
         return NULL;
     }

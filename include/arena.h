@@ -443,7 +443,7 @@ typedef struct {
     uint64_t
         keep_bytes; /* free bytes that are not given back; 0: whole pages go at once; UINT64_MAX: never */
     void *metadata; /* the caller's: used before any other, aligned to 8; NULL: none */
-    size_t metadata_bytes; /* at least 8,192 */
+    size_t metadata_bytes; /* at least 8,192; 0 without `metadata` */
     uint64_t reserved[8];
 } arena_range_options_t;
 

@@ -6,6 +6,7 @@
  */
 #include "arena.h"
 
+#include <stdalign.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +31,7 @@ typedef struct {
     const uint8_t *next, *end;
 } input_t;
 
-static unsigned char metadata[METADATA_BYTES];
+static alignas(8) unsigned char metadata[METADATA_BYTES];
 static const unsigned bounded = ARENA_RANGE_FIXED_METADATA | ARENA_RANGE_INSIDE;
 
 static void require(int condition)
@@ -77,7 +78,7 @@ static arena_range_options_t take_options(input_t *input)
         options.keep_bytes = take(input) % 2 * 3 * PAGE;
     }
     if (options.flags & ARENA_RANGE_FIXED_METADATA) {
-        options.metadata = metadata + take(input) % 16;
+        options.metadata = metadata + take(input) % 2 * 8;
         options.metadata_bytes = METADATA_BYTES - 16 - 32 * (size_t)take(input);
     }
     return options;

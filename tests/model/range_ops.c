@@ -7,6 +7,8 @@
 #define _GNU_SOURCE
 #include "../support.h"
 
+#include <stdalign.h>
+
 enum { MOST = 700, CHECK_EVERY = 60, OPERATIONS = 12000 };
 
 typedef struct {
@@ -25,7 +27,7 @@ static struct {
 
 static uint64_t seed;
 static char place[200];
-static char metadata[256 * KIB + 8];
+static alignas(8) char metadata[256 * KIB];
 
 #define expect(condition) ((condition) ? (void)0 : broken(__LINE__, #condition))
 
@@ -331,7 +333,7 @@ static void a_fixed_buffer_of_metadata_agrees_with_the_reference(void **state)
         for (size_t order = 0; order < 3; order++)
             run((arena_range_options_t){.bytes = MIB,
                                         .flags = ARENA_RANGE_FIXED_METADATA | orders[order],
-                                        .metadata = metadata + 1,
+                                        .metadata = metadata,
                                         .metadata_bytes = bytes},
                 15);
     }

@@ -27,7 +27,7 @@ static arena_range_stats_t range_stats(arena_range_t *range)
 
 static void bad_options_are_refused_with_einval(void **state)
 {
-    static alignas(8) char metadata[8192];
+    static alignas(8) char metadata[8200];
     const arena_range_options_t bad[] = {
         {.bytes = 0},
         {.bytes = 7},
@@ -47,6 +47,9 @@ static void bad_options_are_refused_with_einval(void **state)
         {.bytes = 100, .flags = ARENA_RANGE_INSIDE},
         {.bytes = 100, .metadata = metadata, .metadata_bytes = 8191},
         {.bytes = 100, .metadata = metadata, .metadata_bytes = SIZE_MAX},
+        {.bytes = 100, .metadata = metadata + 1, .metadata_bytes = 8192},
+        {.bytes = 100, .metadata = metadata + 4, .metadata_bytes = 8192},
+        {.bytes = 100, .metadata = NULL, .metadata_bytes = 8192},
         {.bytes = 100, .reserved = {[7] = 1}},
         {.source = ARENA_RANGE_MMAP, .page_bytes = 2048},
         {.source = ARENA_RANGE_SBRK,
