@@ -126,6 +126,7 @@ typedef struct {
     } reports[REPORTS];
     /* sums of what was met */
     uint64_t mapped, live, inside, live_blocks, described, strays;
+    uint64_t in_bin[RANGE_BINS]; /* of `described`, those that belong there */
 } findings_t;
 
 static void require(findings_t *findings, bool holds, int number, uint64_t index)
@@ -140,13 +141,11 @@ static void require(findings_t *findings, bool holds, int number, uint64_t index
     findings->broken++;
 }
 
-static bool is_in_bin(const arena_range_t *range, const range_run_t *run)
+/* So that a walk round the ring comes back; what is in a bin has both. */
+static bool is_linked(const range_run_t *run)
 {
-    const range_run_t *head = range->bins.heads[rangebin_index(run->count)], *at = head;
-    while (at != NULL && at != run) {
-        at = at->next == head ? NULL : at->next;
-    }
-    return at != NULL && at->next->previous == at && at->previous->next == at;
+    return run->next != NULL && run->previous != NULL && run->next->previous == run &&
+           run->previous->next == run;
 }
 
 static void check_free(findings_t *findings, span_t span, const span_t *before)
@@ -159,9 +158,8 @@ static void check_free(findings_t *findings, span_t span, const span_t *before)
         return;
     }
     findings->described++;
-    if (run->count == span.end - span.start) {
-        require(findings, is_in_bin(range, run), INVARIANT_RANGE_BINS, span.start);
-    }
+    findings->in_bin[rangebin_index(span.end - span.start)]++;
+    require(findings, is_linked(run), INVARIANT_RANGE_BINS, span.start);
     bool adjoins = before->mark == RANGE_FREE && before->end == span.start;
     range_run_t *left = adjoins ? rangemap_run(range, before->start) : NULL;
     require(findings,
@@ -218,12 +216,33 @@ static void check_spans(findings_t *findings)
             cursor);
 }
 
+/* Whether a free run of a length for `bin` begins where the descriptor says. */
+static bool belongs(const arena_range_t *range, const range_run_t *run, unsigned bin)
+{
+    return rangemap_get(range, run->start) == RANGE_FREE && rangemap_run(range, run->start) == run &&
+           rangebin_index(rangemap_next(range, run->start) - run->start) == bin;
+}
+
+/* As many descriptors as belong there, and each of them does: so all of them are there. */
+static void check_bin(findings_t *findings, unsigned bin)
+{
+    const range_run_t *head = findings->range->bins.heads[bin], *run = head;
+    uint64_t expected = findings->in_bin[bin], count = 0;
+    while (run != NULL && count <= expected) {
+        require(findings, belongs(findings->range, run, bin), INVARIANT_RANGE_BINS, run->start);
+        count++;
+        run = run->next == head ? NULL : run->next;
+    }
+    require(findings, count == expected, INVARIANT_RANGE_BINS, 0);
+}
+
 static void check_bins(findings_t *findings)
 {
     const range_bins_t *bins = &findings->range->bins;
     for (unsigned bin = 0; bin < RANGE_BINS; bin++) {
         require(findings, binmap_agrees(&bins->used, bin, RANGE_STEPS_LOG2, bins->heads[bin] != NULL),
                 INVARIANT_RANGE_BINS, 0);
+        check_bin(findings, bin);
     }
 }
 

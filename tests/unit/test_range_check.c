@@ -132,6 +132,94 @@ static void a_run_out_of_its_bin_is_noticed(void **state)
     expect_sound();
 }
 
+static void a_run_in_no_bin_is_noticed(void **state)
+{
+    range_run_t *run = rangemap_run(range, row[3]);
+
+    (void)state;
+    rangebin_remove_locked(range, run); /* and yet its leaf knows it, and it is counted */
+    rangemap_add_run(range, run);
+    range->totals.free_runs++;
+    run->next = run->previous = run; /* a ring of its own that no bin leads to */
+    expect_only(INVARIANT_RANGE_BINS);
+    run->next = run->previous = NULL;
+    expect_only(INVARIANT_RANGE_BINS);
+    range->totals.free_runs--;
+    rangemap_remove_run(range, run);
+    rangebin_insert_locked(range, run, false);
+    expect_sound();
+}
+
+static void runs_that_changed_bins_are_noticed(void **state)
+{
+    range_run_t **heads = range->bins.heads;
+    range_run_t *one = heads[1], *two = heads[2];
+
+    (void)state;
+    assert_true(one == rangemap_run(range, row[1]) && two == rangemap_run(range, row[3]));
+    heads[1] = two; /* each bin has as many as before */
+    heads[2] = one;
+    expect_only(INVARIANT_RANGE_BINS);
+    heads[1] = one;
+    heads[2] = two;
+    expect_sound();
+}
+
+static void a_stranger_in_place_of_a_run_is_noticed(void **state)
+{
+    range_run_t *run = rangemap_run(range, row[3]), copy = *run;
+
+    (void)state;
+    copy.next = copy.previous = &copy;
+    range->bins.heads[2] = &copy;
+    expect_only(INVARIANT_RANGE_BINS);
+    range->bins.heads[2] = run;
+    expect_sound();
+}
+
+static void a_ring_that_does_not_close_is_noticed(void **state)
+{
+    range_run_t *run = rangemap_run(range, row[1]), knot = {.start = row[1], .count = 1};
+
+    (void)state;
+    knot.next = knot.previous = &knot;
+    run->next = &knot;
+    expect_only(INVARIANT_RANGE_BINS);
+    run->next = run;
+    run->previous = &knot;
+    expect_only(INVARIANT_RANGE_BINS);
+    run->previous = run;
+    expect_sound();
+}
+
+static double seconds_of_check(size_t runs)
+{
+    arena_range_t *large = arena_range_create(&(arena_range_options_t){.bytes = runs * 16});
+    double best = 1e9;
+
+    must(large != NULL);
+    for (size_t i = 0; i < 2 * runs; i++)
+        must(arena_range_alloc(large, 8) == i * 8);
+    for (size_t i = 0; i < runs; i++)
+        arena_range_free(large, i * 16);
+    for (size_t i = 0; i < 3; i++) {
+        double start = now_seconds();
+        must(arena_range_check(large) == 0);
+        best = now_seconds() - start < best ? now_seconds() - start : best;
+    }
+    arena_range_destroy(large);
+    return best;
+}
+
+/* All of them in one bin. 32 times as many take 32 times as long, or 1,024 times if each is looked for. */
+static void a_check_takes_as_long_as_there_are_runs(void **state)
+{
+    (void)state;
+    double few = seconds_of_check(2000), many = seconds_of_check(64000);
+    if (many > 300 * few)
+        fail_msg("2,000 runs: %g s, 64,000: %g s", few, many);
+}
+
 static void wrong_totals_are_noticed(void **state)
 {
     (void)state;
@@ -175,6 +263,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(two_free_runs_side_by_side_are_noticed, build, demolish),
         cmocka_unit_test_setup_teardown(a_descriptor_of_another_length_is_noticed, build, demolish),
         cmocka_unit_test_setup_teardown(a_run_out_of_its_bin_is_noticed, build, demolish),
+        cmocka_unit_test_setup_teardown(a_run_in_no_bin_is_noticed, build, demolish),
+        cmocka_unit_test_setup_teardown(runs_that_changed_bins_are_noticed, build, demolish),
+        cmocka_unit_test_setup_teardown(a_stranger_in_place_of_a_run_is_noticed, build, demolish),
+        cmocka_unit_test_setup_teardown(a_ring_that_does_not_close_is_noticed, build, demolish),
+        cmocka_unit_test(a_check_takes_as_long_as_there_are_runs),
         cmocka_unit_test_setup_teardown(wrong_totals_are_noticed, build, demolish),
         cmocka_unit_test_setup_teardown(a_block_across_a_page_is_noticed, build, demolish),
         cmocka_unit_test_setup_teardown(a_tail_that_is_not_the_last_blocks_end_is_noticed, build, demolish),
