@@ -125,6 +125,7 @@ struct arena_range {
     range_totals_t totals;
     uint64_t rover; /* behind the last block given out by ARENA_FIT_NEXT */
     uint64_t end;   /* given range: first index not opened yet; break: where our last area ends */
+    uint64_t pad;   /* break: bytes below that area that are ours too; it begins on a page */
     uint64_t
         tail; /* break: where the last block of that area ends; above it nothing is in use but metadata */
 };

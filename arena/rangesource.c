@@ -198,6 +198,9 @@ static bool grow_break(arena_range_t *range, range_want_t want)
         os_break_move(-(intptr_t)bytes);
         return false;
     }
+    if (range_address(range, range->end) != now) { /* no area goes on */
+        range->pad = first - now;
+    }
     range->tail = contiguous ? range->tail : start;
     range->end = start + count;
     return true;
@@ -235,6 +238,7 @@ arena_range_t *rangesource_found(const arena_range_t *model)
     arena_range_t *range = (arena_range_t *)(now + pad);
     *range = *model;
     range->origin = now + pad;
+    range->pad = pad;
     range->waiting.wait_next = range->waiting.wait_previous = &range->waiting;
     range->totals.kernel_calls = 1;
     rangemeta_put_table_locked(range, own, windows);
@@ -259,17 +263,36 @@ static uint64_t area_end(const arena_range_t *range, uint64_t start)
     return end;
 }
 
-void rangesource_close(arena_range_t *range)
+/* Of the areas in the break only the highest: those below it lie below a break that is not ours. What lies in front
+ * of its first page goes too. The range may lie there. */
+static void give_break_back(const arena_range_t *range)
+{
+    uint64_t last = range->end == 0 ? RANGE_NOWHERE : rangemap_last(range, range->end - 1),
+             start = range->end;
+    while (last != RANGE_NOWHERE && rangemap_get(range, last) != RANGE_HOLE) {
+        start = last;
+        last = last == 0 ? RANGE_NOWHERE : rangemap_last(range, last - 1);
+    }
+    size_t bytes = range_bytes_of(range, range->end - start) + range->pad;
+    if (bytes != 0 && (uintptr_t)os_break() == range_address(range, range->end)) {
+        os_break_move(-(intptr_t)bytes);
+    }
+}
+
+static void unmap_all(const arena_range_t *range)
 {
     uint64_t start = rangemap_get(range, 0) != RANGE_INSIDE ? 0 : rangemap_next(range, 0), end;
-    for (; start != RANGE_NOWHERE && range->source != ARENA_RANGE_GIVEN; start = rangemap_next(range, end)) {
+    for (; start != RANGE_NOWHERE; start = rangemap_next(range, end)) {
         end = area_end(range, start);
-        size_t bytes = range_bytes_of(range, end - start);
-        if (range->source == ARENA_RANGE_MMAP) {
-            os_unmap((void *)(uintptr_t)range_address(range, start), bytes);
-        } else if (end == range->end && (uintptr_t)os_break() == range_address(range, end)) {
-            os_break_move(-(intptr_t)bytes); /* areas below lie below a break that is not ours */
-            return;
-        }
+        os_unmap((void *)(uintptr_t)range_address(range, start), range_bytes_of(range, end - start));
+    }
+}
+
+void rangesource_close(arena_range_t *range)
+{
+    if (range->source == ARENA_RANGE_MMAP) {
+        unmap_all(range);
+    } else if (range->source == ARENA_RANGE_SBRK) {
+        give_break_back(range);
     }
 }

@@ -348,6 +348,39 @@ static void the_break_comes_down_page_by_page_when_the_last_block_goes(void **st
     }
 }
 
+/* From where the break was, which seldom is a multiple of pages as large as these. */
+static void destroying_a_range_brings_the_break_back_to_where_it_was(void **state)
+{
+    static const unsigned flags[] = {0, ARENA_RANGE_WITHIN_PAGES, ARENA_RANGE_INSIDE};
+    const size_t large = 4 * MIB;
+
+    (void)state;
+    for (size_t i = 0; i < 3 * 5; i++) {
+        must(sbrk(1000) != (void *)-1);
+        char *before = sbrk(0);
+        must((uintptr_t)before % large != 0);
+        arena_range_t *range = open_range(
+            (arena_range_options_t){.source = ARENA_RANGE_SBRK, .page_bytes = large, .flags = flags[i % 3]});
+        size_t kind = i / 3;
+        if (kind != 0) { /* 0: nothing is ever allocated */
+            uint64_t block = arena_range_alloc(range, 100);
+            must(block != ARENA_RANGE_NONE && (char *)sbrk(0) > before);
+            if (kind == 2 || kind == 3)
+                arena_range_free(range, block);
+            if (kind >=
+                3) { /* the break was moved by whole pages, so that none of the new area's lie in front */
+                must(kind != 4 || sbrk(0) == sbrk((intptr_t)large));
+                before = kind == 4 ? sbrk(0) : before;
+                must(arena_range_alloc(range, large / 2) != ARENA_RANGE_NONE);
+                must(arena_range_alloc(range, large) != ARENA_RANGE_NONE || flags[i % 3] != 0);
+            }
+        }
+        arena_range_destroy(range);
+        if ((char *)sbrk(0) != before)
+            fail_msg("flags %u, kind %zu: %td", flags[i % 3], kind, (char *)sbrk(0) - before);
+    }
+}
+
 static void a_foreign_move_of_the_break_is_survived(void **state)
 {
     static const unsigned flags[] = {0, ARENA_RANGE_INSIDE};
@@ -490,6 +523,7 @@ int main(void)
         cmocka_unit_test(pages_are_kept_as_asked_until_a_trim),
         cmocka_unit_test(the_break_has_one_owner),
         cmocka_unit_test(the_break_comes_down_page_by_page_when_the_last_block_goes),
+        cmocka_unit_test(destroying_a_range_brings_the_break_back_to_where_it_was),
         cmocka_unit_test(a_foreign_move_of_the_break_is_survived),
         cmocka_unit_test(blocks_that_wait_do_not_pile_up_metadata),
         cmocka_unit_test(metadata_stays_in_the_callers_buffer),
