@@ -115,11 +115,18 @@ static bool carve(arena_range_t *range, range_run_t *run, uint64_t offset, uint6
     uint64_t start = run->start + offset, end = start + count;
     uint64_t rest = run->count - offset - count;
     bool waits = run->wait_next != NULL;
-    if (!rangemap_ensure(range, start) || (rest != 0 && !rangemap_ensure(range, end))) {
+    if (!rangemap_ensure(range, start)) {
         return false;
     }
+    bool ready = rest == 0 || rangemap_ensure(range, end);
     range_run_t *right = offset == 0 ? run : NULL;
-    if (rest != 0 && right == NULL && (right = rangemeta_take_run_locked(range)) == NULL) {
+    if (ready && rest != 0 && right == NULL) {
+        right = rangemeta_take_run_locked(range);
+        ready = right != NULL;
+    }
+    if (!ready) {
+        rangemap_prune(range, start);
+        rangemap_prune(range, end);
         return false;
     }
     rangebin_remove_locked(range, run);
@@ -205,16 +212,13 @@ uint64_t range_take_locked(arena_range_t *range, range_want_t want)
         return RANGE_NOWHERE; /* a block in the middle of a run leaves one run more */
     }
     range_run_t *run = find(range, want, &offset);
-    /* Where no block crosses a page, a larger alignment than a page's may take more than one. */
-    uint64_t tries = range_in_pages(range) ? want.alignment / range->page + 1 : 1;
-    for (; run == NULL && tries > 0 && rangesource_grow_locked(range, want); tries--) {
-        run = find(range, want, &offset);
-    }
-    if (run == NULL) {
-        return RANGE_NOWHERE;
-    }
-    uint64_t start = run->start + offset;
-    if (!carve(range, run, offset, want.count)) {
+    bool grown = run == NULL && rangesource_grow_locked(range, want);
+    run = grown ? find(range, want, &offset) : run;
+    uint64_t start = run == NULL ? RANGE_NOWHERE : run->start + offset;
+    if (run == NULL || !carve(range, run, offset, want.count)) {
+        if (grown && range->source == ARENA_RANGE_SBRK) { /* no metadata for a block there */
+            rangesource_lower_break_locked(range, range->keep);
+        }
         return RANGE_NOWHERE;
     }
     note_end(range, start + want.count);

@@ -108,6 +108,7 @@ static void configure(arena_range_t *range, const arena_range_options_t *options
         uint64_t bytes = options->bytes >> range->quantum_log2;
         range->origin = options->base;
         range->limit = bytes < range->limit ? bytes : range->limit;
+        range->gaps = range_in_pages(range);
     } else if (options->source == ARENA_RANGE_SBRK) {
         range->origin = align_up((uintptr_t)os_break(), page_of(options));
     }

@@ -89,11 +89,7 @@ void rangebin_move_locked(arena_range_t *range, range_run_t *from, range_run_t *
 /* Whether a run has room; *offset: where. */
 static bool fits(const arena_range_t *range, const range_run_t *run, range_want_t want, uint64_t *offset)
 {
-    *offset = 0;
-    if (want.alignment > 1) {
-        uint64_t at = (range->origin >> range->quantum_log2) + run->start;
-        *offset = (0 - at) & (want.alignment - 1);
-    }
+    *offset = range_align(range, run->start, want.alignment) - run->start;
     return run->count >= want.count && run->count - want.count >= *offset;
 }
 

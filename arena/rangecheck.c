@@ -38,12 +38,33 @@ static bool next_span(const arena_range_t *range, uint64_t from, span_t *span)
     return span->mark != RANGE_HOLE && span->end != RANGE_NOWHERE;
 }
 
+/* Pages of a given range that are not open yet are free as well. What lies between other areas is nobody's. */
+static bool is_closed(const arena_range_t *range, uint64_t at)
+{
+    return range->source == ARENA_RANGE_GIVEN && at < range->limit && rangemap_in_hole(range, at);
+}
+
+/* What begins at `from` or behind, closed pages among it; false: nothing. */
+static bool next_piece(const arena_range_t *range, uint64_t from, span_t *span)
+{
+    uint64_t next = rangemap_next(range, from);
+    if (rangemap_get(range, from) == RANGE_INSIDE && !rangemap_in_hole(range, from)) {
+        from = next; /* it began before */
+        next = rangemap_next(range, from);
+    }
+    if (is_closed(range, from)) {
+        *span = (span_t){from, next < range->limit ? next : range->limit, RANGE_FREE};
+        return true;
+    }
+    return next_span(range, from, span);
+}
+
 /* Fills `blocks` from *cursor on and moves it; 0 at the end. */
 static size_t take_batch(const arena_range_t *range, uint64_t *cursor, arena_range_block_t *blocks)
 {
     size_t count = 0;
     span_t span;
-    while (count < BATCH && next_span(range, *cursor, &span)) {
+    while (count < BATCH && next_piece(range, *cursor, &span)) {
         *cursor = span.end;
         if (span.mark == RANGE_FREE || !rangemeta_owns(range, span.start)) {
             blocks[count++] =
@@ -51,13 +72,6 @@ static size_t take_batch(const arena_range_t *range, uint64_t *cursor, arena_ran
                                       .bytes = (span.end - span.start) << range->quantum_log2,
                                       .state = span.mark == RANGE_FREE ? ARENA_BLOCK_FREE : ARENA_BLOCK_LIVE};
         }
-    }
-    if (count < BATCH && range->source == ARENA_RANGE_GIVEN && *cursor < range->limit) {
-        uint64_t from = *cursor > range->end ? *cursor : range->end; /* pages not opened yet */
-        blocks[count++] = (arena_range_block_t){.address = range_address(range, from),
-                                                .bytes = (range->limit - from) << range->quantum_log2,
-                                                .state = ARENA_BLOCK_FREE};
-        *cursor = range->limit;
     }
     return count;
 }
@@ -108,7 +122,7 @@ void arena_range_stats(arena_range_t *range, arena_range_stats_t *stats, size_t 
     all.peak_held_bytes = (given ? held : totals->peak) << log2;
     all.metadata_bytes = range->inside ? totals->inside << log2 : range->meta.bytes + sizeof *range;
     all.live_blocks = totals->live_blocks;
-    all.free_runs = totals->free_runs + totals->strays + (given && range->end < range->limit);
+    all.free_runs = totals->free_runs + totals->strays + range->gaps;
     all.allocations = totals->allocations;
     all.frees = totals->frees;
     all.kernel_calls = totals->kernel_calls;
@@ -125,7 +139,8 @@ typedef struct {
         uint64_t address;
     } reports[REPORTS];
     /* sums of what was met */
-    uint64_t mapped, live, inside, live_blocks, described, strays;
+    uint64_t mapped, live, inside, live_blocks, described, strays, gaps;
+    uint64_t first_gap;          /* RANGE_NOWHERE: there is none */
     uint64_t in_bin[RANGE_BINS]; /* of `described`, those that belong there */
 } findings_t;
 
@@ -191,6 +206,15 @@ static void check_tail(findings_t *findings)
     require(findings, used && range->tail <= range->end, INVARIANT_RANGE_TAIL, range->tail);
 }
 
+/* Of a given range what is not open yet, if `from` is not `to`. */
+static void note_gap(findings_t *findings, uint64_t from, uint64_t to)
+{
+    if (findings->range->source == ARENA_RANGE_GIVEN && from != to) {
+        findings->gaps++;
+        findings->first_gap = from < findings->first_gap ? from : findings->first_gap;
+    }
+}
+
 /* Every mark once, in order; what `use without start` says is that nothing goes on there. */
 static void check_spans(findings_t *findings)
 {
@@ -198,6 +222,7 @@ static void check_spans(findings_t *findings)
     span_t span, before = {0, 0, RANGE_HOLE};
     uint64_t cursor = 0;
     while (next_span(range, cursor, &span)) {
+        note_gap(findings, cursor, span.start);
         findings->mapped += span.end - span.start;
         require(findings,
                 !range_in_pages(range) || rangemeta_owns(range, span.start) ||
@@ -211,6 +236,7 @@ static void check_spans(findings_t *findings)
         before = span;
         cursor = span.end;
     }
+    note_gap(findings, cursor, range->limit);
     uint64_t last = rangemap_last(range, RANGE_NOWHERE >> 1);
     require(findings, last == RANGE_NOWHERE || rangemap_get(range, last) == RANGE_HOLE, INVARIANT_RANGE_MAP,
             cursor);
@@ -266,6 +292,11 @@ static void check_all(findings_t *findings)
                 findings->inside == totals->inside && findings->live_blocks == totals->live_blocks &&
                 totals->mapped <= totals->peak && totals->allocations - totals->frees == totals->live_blocks,
             INVARIANT_RANGE_TOTALS, 0);
+    if (range->source == ARENA_RANGE_GIVEN) {
+        uint64_t first = findings->first_gap == RANGE_NOWHERE ? range->limit : findings->first_gap;
+        require(findings, findings->gaps == range->gaps && first == range->end, INVARIANT_RANGE_TOTALS,
+                first);
+    }
 }
 
 int arena_range_check(arena_range_t *range)
@@ -274,7 +305,7 @@ int arena_range_check(arena_range_t *range)
         errno = EINVAL;
         return -1;
     }
-    findings_t findings = {.range = range};
+    findings_t findings = {.range = range, .first_gap = RANGE_NOWHERE};
     lock_acquire(&range->lock);
     check_all(&findings);
     lock_release(&range->lock);

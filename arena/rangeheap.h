@@ -123,9 +123,12 @@ struct arena_range {
     unsigned waiting_runs;
     range_meta_t meta;
     range_totals_t totals;
-    uint64_t rover; /* behind the last block given out by ARENA_FIT_NEXT */
-    uint64_t end;   /* given range: first index not opened yet; break: where our last area ends */
-    uint64_t pad;   /* break: bytes below that area that are ours too; it begins on a page */
+    uint64_t rover;               /* behind the last block given out by ARENA_FIT_NEXT */
+    uint64_t sought, sought_from; /* given range: below sought_from, or end, no page that is not open has an
+                                     address aligned to `sought`, which is more than a page */
+    uint64_t gaps;                /* given range: stretches of pages that are not open yet */
+    uint64_t end; /* given range: first index not opened yet; break: where our last area ends */
+    uint64_t pad; /* break: bytes below that area that are ours too; it begins on a page */
     uint64_t
         tail; /* break: where the last block of that area ends; above it nothing is in use but metadata */
 };
@@ -159,6 +162,13 @@ INLINE uint64_t range_up_to_page(const arena_range_t *range, uint64_t index)
 INLINE uint64_t range_down_to_page(const arena_range_t *range, uint64_t index)
 {
     return index & ~(range->page - 1);
+}
+
+/* The first index from `index` on whose address is a multiple of `alignment` quanta; may wrap round. */
+INLINE uint64_t range_align(const arena_range_t *range, uint64_t index, uint64_t alignment)
+{
+    uint64_t at = (range->origin >> range->quantum_log2) + index;
+    return alignment > 1 ? index + ((0 - at) & (alignment - 1)) : index;
 }
 
 INLINE bool range_in_pages(const arena_range_t *range)

@@ -64,7 +64,7 @@ static bool raise_root(arena_range_t *range, uint64_t index)
     return true;
 }
 
-bool rangemap_ensure(arena_range_t *range, uint64_t index)
+static bool make_leaf(arena_range_t *range, uint64_t index)
 {
     if (!covers(&range->map, index) && !raise_root(range, index)) {
         return false;
@@ -84,6 +84,60 @@ bool rangemap_ensure(arena_range_t *range, uint64_t index)
     return true;
 }
 
+/* Frees the node path[level], which has no children, and each above that is left without any. */
+static void drop_node(arena_range_t *range, uint64_t index, range_node_t **path, unsigned level)
+{
+    while (path[level]->children == 0) {
+        rangemeta_put_locked(range, RANGE_OBJECT_NODE, path[level]);
+        if (level == range->map.levels) {
+            range->map.root = NULL;
+            return;
+        }
+        level++;
+        path[level]->child[digit(index, level)] = NULL;
+        path[level]->children--;
+    }
+}
+
+/* Frees a leaf without marks, and what that leaves empty. */
+static void drop_empty(arena_range_t *range, uint64_t index, range_node_t **path, range_leaf_t *leaf)
+{
+    rangemeta_put_locked(range, RANGE_OBJECT_LEAF, leaf);
+    if (range->map.levels == 0) {
+        range->map.root = NULL;
+        return;
+    }
+    path[1]->child[digit(index, 1)] = NULL;
+    path[1]->children--;
+    drop_node(range, index, path, 1);
+}
+
+void rangemap_prune(arena_range_t *range, uint64_t index)
+{
+    range_map_t *map = &range->map;
+    range_node_t *path[MOST_LEVELS + 1];
+    void *node = covers(map, index) && !range->inside ? map->root : NULL;
+    unsigned level = map->levels;
+    for (; level > 0 && node != NULL; level--) {
+        path[level] = node;
+        node = path[level]->child[digit(index, level)];
+    }
+    if (node != NULL && *(uint64_t *)node == 0) { /* `any` comes first */
+        drop_empty(range, index, path, node);
+    } else if (node == NULL && level < map->levels && path[level + 1]->children == 0) {
+        drop_node(range, index, path, level + 1);
+    }
+}
+
+bool rangemap_ensure(arena_range_t *range, uint64_t index)
+{
+    bool made = make_leaf(range, index);
+    if (!made) {
+        rangemap_prune(range, index);
+    }
+    return made;
+}
+
 static unsigned word_of(uint64_t index)
 {
     return (unsigned)(index >> RANGE_FAN_LOG2) & (FAN - 1);
@@ -97,21 +151,6 @@ range_mark_t rangemap_get(const arena_range_t *range, uint64_t index)
     }
     unsigned word = word_of(index), bit = (unsigned)index & 63;
     return (range_mark_t)((leaf->start[word] >> bit & 1) | (leaf->use[word] >> bit & 1) << 1);
-}
-
-/* Frees a leaf without marks, and each inner node that is left without children. */
-static void drop_empty(arena_range_t *range, uint64_t index, range_node_t **path, range_leaf_t *leaf)
-{
-    unsigned level = 1;
-    rangemeta_put_locked(range, RANGE_OBJECT_LEAF, leaf);
-    for (; level <= range->map.levels; level++) {
-        path[level]->child[digit(index, level)] = NULL;
-        if (--path[level]->children != 0) {
-            return;
-        }
-        rangemeta_put_locked(range, RANGE_OBJECT_NODE, path[level]);
-    }
-    range->map.root = NULL;
 }
 
 void rangemap_set(arena_range_t *range, uint64_t index, range_mark_t mark)
@@ -236,6 +275,12 @@ uint64_t rangemap_last(const arena_range_t *range, uint64_t index)
         index = ((uint64_t)1 << bits_below(map->levels)) - 1;
     }
     return last_in(map->root, map->levels, index);
+}
+
+bool rangemap_in_hole(const arena_range_t *range, uint64_t index)
+{
+    uint64_t last = rangemap_last(range, index);
+    return last == RANGE_NOWHERE || rangemap_get(range, last) == RANGE_HOLE;
 }
 
 static range_run_t **list_of(const arena_range_t *range, uint64_t index)

@@ -9,7 +9,7 @@
 
 #include "rangeheap.h"
 
-/* Makes the leaf of `index`; false: no memory. */
+/* Makes the leaf of `index`; false: no memory, and nothing is left of what was made for it. */
 HIDDEN bool rangemap_ensure(arena_range_t *range, uint64_t index);
 
 HIDDEN range_mark_t rangemap_get(const arena_range_t *range, uint64_t index);
@@ -20,6 +20,12 @@ HIDDEN void rangemap_set(arena_range_t *range, uint64_t index, range_mark_t mark
 /* The first marked index behind `index`, the last one up to `index`; RANGE_NOWHERE. */
 HIDDEN uint64_t rangemap_next(const arena_range_t *range, uint64_t index);
 HIDDEN uint64_t rangemap_last(const arena_range_t *range, uint64_t index);
+
+/* Whether nothing of ours is at `index`: what is ours ended, or has not begun. */
+HIDDEN bool rangemap_in_hole(const arena_range_t *range, uint64_t index);
+
+/* Gives back the leaf of `index` and the nodes above it as far as they are empty. */
+HIDDEN void rangemap_prune(arena_range_t *range, uint64_t index);
 
 /* Descriptors by where their run begins. */
 HIDDEN range_run_t *rangemap_run(const arena_range_t *range, uint64_t index);

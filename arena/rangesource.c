@@ -6,16 +6,27 @@
 #include "rangemap.h"
 #include "rangemeta.h"
 
+/* The page behind that of `at`, or `end`. */
+static uint64_t next_page(const arena_range_t *range, uint64_t at, uint64_t end)
+{
+    uint64_t next = range_down_to_page(range, at) + range->page;
+    return range_in_pages(range) && next < end ? next : end;
+}
+
 /* Leaves for every mark that [start, end) begins with: both ends, and where no run may cross a page, pages. */
 static bool ensure_leaves(arena_range_t *range, uint64_t start, uint64_t end)
 {
-    for (uint64_t at = start; range_in_pages(range) && at < end;
-         at = range_down_to_page(range, at) + range->page) {
-        if (!rangemap_ensure(range, at)) {
-            return false;
+    uint64_t at = start;
+    while (rangemap_ensure(range, at)) {
+        if (at == end) {
+            return true;
         }
+        at = next_page(range, at, end);
     }
-    return rangemap_ensure(range, start) && rangemap_ensure(range, end);
+    for (uint64_t made = start; made < at; made = next_page(range, made, end)) {
+        rangemap_prune(range, made);
+    }
+    return false;
 }
 
 /* Makes [start, end) ours, all of it free. */
@@ -67,27 +78,84 @@ static uint64_t padded(range_want_t want)
     return count < want.count || count > RANGE_NOWHERE >> 5 ? 0 : count;
 }
 
-static bool grow_given(arena_range_t *range)
+/* The first index from `from` on where a block of `want` may begin as far as pages and alignment go; RANGE_NOWHERE. */
+static uint64_t place_from(const arena_range_t *range, uint64_t from, range_want_t want)
 {
-    uint64_t left = range->limit - range->end;
-    uint64_t count = range_in_pages(range) && left > range->step ? range->step : left;
-    if (left == 0 || !add_area(range, range->end, count)) {
+    for (unsigned tries = 0; tries < 2;
+         tries++) { /* each page is as the next, but the first may have begun */
+        uint64_t at = range_align(range, from, want.alignment);
+        uint64_t next = range_down_to_page(range, at) + range->page;
+        if (at < from || next < at) {
+            break;
+        }
+        if (want.count <= next - at) {
+            return at;
+        }
+        from = next;
+    }
+    return RANGE_NOWHERE;
+}
+
+/* The page of a given range that is not open yet and has room for `want`, the lowest; RANGE_NOWHERE. */
+static uint64_t closed_page(arena_range_t *range, range_want_t want)
+{
+    bool known = range->sought != 0 && want.alignment >= range->sought && range->sought_from > range->end;
+    uint64_t at = place_from(range, known ? range->sought_from : range->end, want);
+    if (at == RANGE_NOWHERE || want.count > range->limit) {
+        return RANGE_NOWHERE;
+    }
+    uint64_t last = range->limit - want.count;
+    while (at <= last && !rangemap_in_hole(range, at)) {
+        at += want.alignment; /* larger than a page: the page at `end` is not open */
+    }
+    if (want.alignment > range->page) {
+        range->sought = want.alignment;
+        range->sought_from = at;
+    }
+    return at <= last ? range_down_to_page(range, at) : RANGE_NOWHERE;
+}
+
+/* Opens a page, or the step, from `start` on, as far as nothing is open there. */
+static bool open_pages(arena_range_t *range, uint64_t start)
+{
+    uint64_t next = rangemap_next(range, start);
+    uint64_t closed = (next < range->limit ? next : range->limit) - start;
+    uint64_t count = range->step < closed ? range->step : closed;
+    bool splits = start != 0 && rangemap_get(range, start) != RANGE_HOLE;
+    if (!add_area(range, start, count)) {
         return false;
     }
-    range->end += count;
+    range->gaps += (uint64_t)splits - (count == closed);
+    while (range->end < range->limit && !rangemap_in_hole(range, range->end)) {
+        range->end = rangemap_next(range, range->end);
+    }
     return true;
+}
+
+static bool grow_given(arena_range_t *range, range_want_t want)
+{
+    uint64_t start = range_in_pages(range) ? closed_page(range, want) : range->end;
+    if (start == RANGE_NOWHERE || start == range->limit) {
+        return false;
+    }
+    if (range_in_pages(range)) {
+        return open_pages(range, start);
+    }
+    range->end = add_area(range, start, range->limit - start) ? range->limit : start;
+    return range->end == range->limit;
 }
 
 static bool grow_by_mapping(arena_range_t *range, range_want_t want)
 {
-    uint64_t least = range_up_to_page(range, range_in_pages(range) ? want.count : padded(want));
-    uint64_t count = least == 0 ? 0 : growth_of(range, least);
-    size_t page_bytes = range_bytes_of(range, range->page);
-    if (count == 0 || count > SIZE_MAX >> range->quantum_log2) {
+    uint64_t count = growth_of(range, range_up_to_page(range, want.count));
+    uint64_t alignment = want.alignment > range->page ? want.alignment : range->page;
+    uint64_t most = SIZE_MAX >> range->quantum_log2;
+    if (count == 0 || count > most || alignment > most) {
         return false;
     }
     range->totals.kernel_calls++;
-    void *start = os_map(range_bytes_of(range, count), page_bytes, (os_map_options_t){0});
+    void *start =
+        os_map(range_bytes_of(range, count), range_bytes_of(range, alignment), (os_map_options_t){0});
     if (start == NULL) {
         return false;
     }
@@ -114,27 +182,33 @@ static uint64_t windows_for(const arena_range_t *range, uint64_t end, uint64_t a
     return rangemeta_windows(end) <= now ? 0 : wished > least ? wished : least;
 }
 
+/* Quanta from `from` on that hold `want`, if `tail` quanta in front are free; 0: more than there can be. */
+static uint64_t need_from(const arena_range_t *range, uint64_t from, range_want_t want, uint64_t tail)
+{
+    if (range_in_pages(range)) {
+        uint64_t at = place_from(range, from, want);
+        return at == RANGE_NOWHERE ? 0 : at - from + want.count;
+    }
+    uint64_t need = padded(want);
+    return need > tail ? need - tail : need != 0;
+}
+
 /* What a growth from `start` on must have, metadata included; 0: impossible. */
 static uint64_t growth_at(const arena_range_t *range, uint64_t start, range_want_t want, uint64_t tail)
 {
-    uint64_t need = range_in_pages(range) ? range->page : padded(want);
-    if (need == 0 || !range->inside) {
-        return need == 0 ? 0 : growth_of(range, range_up_to_page(range, need > tail ? need - tail : 1));
-    }
-    bool described = range->meta.spare != NULL || range->meta.free[RANGE_OBJECT_RUN] != NULL;
-    uint64_t piece = described ? 0 : rangemeta_piece_quanta(range);
-    uint64_t count = growth_of(range, range_up_to_page(range, (need > tail ? need - tail : 1) + piece));
-    while (count != 0) {
-        uint64_t windows = windows_for(range, start + count, want.ahead);
-        uint64_t table = windows == 0 ? 0 : rangemeta_table_quanta(range, windows);
-        uint64_t least = table == 0 && piece == 0 && need > tail ? need - tail : need;
-        least = range_up_to_page(range, least + table + piece);
-        if (count >= least) {
-            break;
+    bool described =
+        !range->inside || range->meta.spare != NULL || range->meta.free[RANGE_OBJECT_RUN] != NULL;
+    uint64_t piece = described ? 0 : rangemeta_piece_quanta(range), taken = piece;
+    for (;;) { /* how much metadata takes depends on how much there is */
+        uint64_t need = need_from(range, start + taken, want, taken == 0 ? tail : 0);
+        uint64_t count = need == 0 ? 0 : growth_of(range, range_up_to_page(range, taken + need));
+        uint64_t windows = range->inside ? windows_for(range, start + count, want.ahead) : 0;
+        uint64_t now = piece + (windows == 0 ? 0 : rangemeta_table_quanta(range, windows));
+        if (count == 0 || now <= taken) {
+            return count;
         }
-        count = growth_of(range, least);
+        taken = now;
     }
-    return count;
 }
 
 /* Metadata first, then what is free. */
@@ -210,7 +284,7 @@ bool rangesource_grow_locked(arena_range_t *range, range_want_t want)
 {
     switch (range->source) {
     case ARENA_RANGE_GIVEN:
-        return grow_given(range);
+        return grow_given(range, want);
     case ARENA_RANGE_MMAP:
         return grow_by_mapping(range, want);
     case ARENA_RANGE_SBRK:

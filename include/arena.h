@@ -500,6 +500,8 @@ ARENA_EXPORT uint64_t arena_range_alloc(arena_range_t *range, uint64_t bytes);
 /*
  * As arena_range_alloc, at an address that is a multiple of `alignment`, any power of two; smaller than the
  * quantum counts as that. EINVAL also if it is no power of two. O(free runs) where no run has room for any position.
+ * Above the page, under WITHIN_PAGES, the one page at such an address is opened or mapped, wherever it lies. The break
+ * moves up to it at once, and the pages passed over are free: O(pages), and none stays if it fails.
  */
 ARENA_EXPORT uint64_t arena_range_aligned_alloc(arena_range_t *range, uint64_t alignment, uint64_t bytes);
 

@@ -248,6 +248,153 @@ static void no_block_crosses_a_page_where_none_may(void **state)
     arena_range_destroy(range);
 }
 
+typedef struct {
+    uint64_t next, free;
+    size_t free_runs;
+} tiling_t;
+
+static int tile(void *context, const arena_range_block_t *block)
+{
+    tiling_t *tiling = context;
+
+    assert_true(block->address == tiling->next);
+    tiling->next += block->bytes;
+    tiling->free += block->state == ARENA_BLOCK_FREE ? block->bytes : 0;
+    tiling->free_runs += block->state == ARENA_BLOCK_FREE;
+    return 0;
+}
+
+/* A given range: blocks and free runs, pages that are not open among them, cover it, and the figures agree. */
+static void expect_tiled(arena_range_t *range, uint64_t base, uint64_t bytes)
+{
+    tiling_t tiling = {.next = base};
+
+    assert_int_equal(arena_range_check(range), 0);
+    assert_int_equal(arena_range_walk(range, tile, &tiling), 0);
+    assert_true(tiling.next == base + bytes);
+    assert_true(range_stats(range).free_bytes == tiling.free);
+    assert_int_equal(range_stats(range).free_runs, tiling.free_runs);
+}
+
+static void an_alignment_far_above_the_page_opens_one_page(void **state)
+{
+    const uint64_t bytes = (uint64_t)1 << 44;
+    arena_range_t *range = open_range(
+        (arena_range_options_t){.bytes = bytes, .page_bytes = 4096, .flags = ARENA_RANGE_WITHIN_PAGES});
+    uint64_t blocks[64];
+
+    (void)state;
+    assert_true(arena_range_alloc(range, 4096) == 0);
+    for (unsigned log2 = 13; log2 <= 43; log2++) { /* the lowest page at such an address that has room */
+        blocks[log2] = arena_range_aligned_alloc(range, (uint64_t)1 << log2, 4096);
+        assert_true(blocks[log2] == (uint64_t)1 << log2);
+        assert_true(range_stats(range).metadata_bytes < 256 * KIB);
+    }
+    expect_tiled(range, 0, bytes);
+    assert_true(arena_range_aligned_alloc(range, (uint64_t)1 << 43, 8) == ARENA_RANGE_NONE);
+    assert_true(arena_range_aligned_alloc(range, (uint64_t)1 << 63, 8) == ARENA_RANGE_NONE);
+    assert_true(arena_range_aligned_alloc(range, 8192, 4096) == 3 * 8192); /* 2 * 8192 is in use */
+    assert_true(arena_range_alloc(range, 8) == 4096);                      /* and 8192 */
+    assert_true(arena_range_alloc(range, 4096) == 3 * 4096);
+    expect_tiled(range, 0, bytes);
+    for (unsigned log2 = 13; log2 <= 43; log2++)
+        arena_range_free(range, blocks[log2]);
+    expect_tiled(range, 0, bytes);
+    assert_true(arena_range_aligned_alloc(range, (uint64_t)1 << 43, 8) == (uint64_t)1 << 43);
+    arena_range_destroy(range);
+}
+
+/* Pages are counted from `base`: none of them begins at an aligned address, but one lies within. */
+static void an_aligned_place_in_the_middle_of_a_page_is_found(void **state)
+{
+    const uint64_t base = 256, bytes = 100 * 1024 + 512;
+    arena_range_t *range = open_range((arena_range_options_t){
+        .base = base, .bytes = bytes, .page_bytes = 1024, .flags = ARENA_RANGE_WITHIN_PAGES});
+
+    (void)state;
+    assert_true(arena_range_aligned_alloc(range, 4096, 256) == 4096);
+    assert_true(arena_range_aligned_alloc(range, 4096, 264) == ARENA_RANGE_NONE); /* would cross a page */
+    assert_true(arena_range_aligned_alloc(range, 4096, 8) == 8192);
+    expect_tiled(range, base, bytes);
+    for (uint64_t i = 3; i <= 25; i++)
+        assert_true(arena_range_aligned_alloc(range, 4096, 200) == 4096 * i);
+    assert_true(arena_range_aligned_alloc(range, 4096, 200) == ARENA_RANGE_NONE);
+    expect_tiled(range, base, bytes);
+    while (arena_range_alloc(range, 8) != ARENA_RANGE_NONE) /* no page was lost on the way */
+        ;
+    assert_true(range_stats(range).free_bytes == 0 && range_stats(range).free_runs == 0);
+    expect_tiled(range, base, bytes);
+    arena_range_destroy(range);
+}
+
+static void one_call_maps_an_alignment_far_above_the_page(void **state)
+{
+    const uint64_t alignment = (uint64_t)1 << 26;
+
+    (void)state;
+    for (unsigned flags = 0; flags < 2; flags++) {
+        arena_range_t *range = open_range((arena_range_options_t){.source = ARENA_RANGE_MMAP,
+                                                                  .page_bytes = page_bytes,
+                                                                  .flags = flags,
+                                                                  .limit_bytes = 2 * page_bytes});
+        uint64_t block = arena_range_aligned_alloc(range, alignment, 100);
+        assert_true(block != ARENA_RANGE_NONE && block % alignment == 0);
+        assert_true(range_stats(range).kernel_calls == 1 && range_stats(range).held_bytes == page_bytes);
+        fill((void *)(uintptr_t)block, 100, 1);
+        assert_int_equal(arena_range_check(range), 0);
+        errno = 0;
+        assert_true(arena_range_aligned_alloc(range, (uint64_t)1 << 62, 100) == ARENA_RANGE_NONE);
+        assert_int_equal(errno, ENOMEM);
+        arena_range_free(range, block);
+        assert_true(range_stats(range).held_bytes == 0);
+        arena_range_destroy(range);
+    }
+}
+
+static void the_break_moves_once_to_an_alignment_above_the_page(void **state)
+{
+    static const unsigned flags[] = {0, ARENA_RANGE_INSIDE};
+    const uint64_t alignment = (uint64_t)1 << 24;
+
+    (void)state;
+    for (size_t f = 0; f < 2; f++) {
+        arena_range_t *range = open_range((arena_range_options_t){
+            .source = ARENA_RANGE_SBRK, .flags = ARENA_RANGE_WITHIN_PAGES | flags[f]});
+        uint64_t first = arena_range_alloc(range, 8), calls = range_stats(range).kernel_calls;
+        uint64_t block = arena_range_aligned_alloc(range, alignment, 100);
+        must(first != ARENA_RANGE_NONE && block != ARENA_RANGE_NONE && block % alignment == 0);
+        must(range_stats(range).kernel_calls == calls + 1 && arena_range_check(range) == 0);
+        must((uint64_t)(uintptr_t)sbrk(0) == block + page_bytes); /* and no further */
+        arena_range_free(range, block);
+        must((uint64_t)(uintptr_t)sbrk(0) < first + alignment / 4 && arena_range_check(range) == 0);
+        arena_range_destroy(range);
+    }
+}
+
+/* What passing pages by takes, leaves of the map, is given back where it is not enough. */
+static void an_alignment_that_metadata_cannot_reach_changes_nothing(void **state)
+{
+    static alignas(8) char metadata[64 * KIB];
+    static const uint64_t alignments[] = {(uint64_t)1 << 30, (uint64_t)1 << 28, (uint64_t)1 << 40};
+
+    (void)state;
+    char *before = sbrk(0);
+    arena_range_t *range =
+        open_range((arena_range_options_t){.source = ARENA_RANGE_SBRK,
+                                           .flags = ARENA_RANGE_WITHIN_PAGES | ARENA_RANGE_FIXED_METADATA,
+                                           .metadata = metadata,
+                                           .metadata_bytes = sizeof metadata});
+    for (size_t i = 0; i < 3; i++) {
+        errno = 0;
+        must(arena_range_aligned_alloc(range, alignments[i], 8) == ARENA_RANGE_NONE && errno == ENOMEM);
+        must((char *)sbrk(0) == before && range_stats(range).held_bytes == 0);
+    }
+    for (size_t i = 0; i < 100; i++)
+        must(arena_range_alloc(range, page_bytes) != ARENA_RANGE_NONE);
+    must(arena_range_check(range) == 0);
+    arena_range_destroy(range);
+}
+
 static void mapped_pages_come_one_by_one_and_go_when_empty(void **state)
 {
     arena_range_t *range = open_range((arena_range_options_t){
@@ -519,6 +666,11 @@ int main(void)
         cmocka_unit_test(orders_and_fits_choose_as_they_say),
         cmocka_unit_test(freed_neighbours_come_back_in_order_and_still_merge),
         cmocka_unit_test(no_block_crosses_a_page_where_none_may),
+        cmocka_unit_test(an_alignment_far_above_the_page_opens_one_page),
+        cmocka_unit_test(an_aligned_place_in_the_middle_of_a_page_is_found),
+        cmocka_unit_test(one_call_maps_an_alignment_far_above_the_page),
+        cmocka_unit_test(the_break_moves_once_to_an_alignment_above_the_page),
+        cmocka_unit_test(an_alignment_that_metadata_cannot_reach_changes_nothing),
         cmocka_unit_test(mapped_pages_come_one_by_one_and_go_when_empty),
         cmocka_unit_test(pages_are_kept_as_asked_until_a_trim),
         cmocka_unit_test(the_break_has_one_owner),

@@ -232,6 +232,30 @@ static void wrong_totals_are_noticed(void **state)
     expect_sound();
 }
 
+static void gaps_that_are_miscounted_are_noticed(void **state)
+{
+    (void)state;
+    demolish(state);
+    range = arena_range_create(
+        &(arena_range_options_t){.bytes = MIB, .page_bytes = 4096, .flags = ARENA_RANGE_WITHIN_PAGES});
+    must(range != NULL);
+    arena_set_error_handler(note, NULL);
+    assert_true(arena_range_aligned_alloc(range, MIB / 2, 8) == 0);
+    assert_true(arena_range_alloc(range, 4096) == 4096);
+    arena_range_free(range, 0);
+    assert_true(arena_range_aligned_alloc(range, MIB / 4, 4096) == 0);
+    assert_true(arena_range_aligned_alloc(range, MIB / 4, 4096) == MIB / 4);
+    expect_sound();
+    assert_int_equal(range->gaps, 2);
+    range->gaps++;
+    expect_only(INVARIANT_RANGE_TOTALS);
+    range->gaps--;
+    range->end = MIB / 4 / 8 + range->page;
+    expect_only(INVARIANT_RANGE_TOTALS);
+    range->end = 2 * range->page;
+    expect_sound();
+}
+
 static void a_block_across_a_page_is_noticed(void **state)
 {
     uint64_t page = range->page;
@@ -269,6 +293,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_ring_that_does_not_close_is_noticed, build, demolish),
         cmocka_unit_test(a_check_takes_as_long_as_there_are_runs),
         cmocka_unit_test_setup_teardown(wrong_totals_are_noticed, build, demolish),
+        cmocka_unit_test_setup_teardown(gaps_that_are_miscounted_are_noticed, build, demolish),
         cmocka_unit_test_setup_teardown(a_block_across_a_page_is_noticed, build, demolish),
         cmocka_unit_test_setup_teardown(a_tail_that_is_not_the_last_blocks_end_is_noticed, build, demolish),
     };
