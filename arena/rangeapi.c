@@ -15,7 +15,13 @@
 #include <errno.h>
 #include <string.h>
 
-enum { LEAST_BUFFER = 8192 };
+/* The least that is taken, and what any range can be described in while it is empty, which the header promises: two
+ * ends, and nine levels of nodes above them that meet in the root. */
+enum { LEAST_BUFFER = 8192, ENOUGH_BUFFER = 16384 };
+_Static_assert(sizeof(arena_range_t) + 2 * sizeof(range_leaf_t) + 17 * sizeof(range_node_t) +
+                       sizeof(range_run_t) <=
+                   ENOUGH_BUFFER,
+               "too large for what the header promises");
 
 #define MOST_QUANTUM ((size_t)1 << 30)
 #define MOST_PAGE ((size_t)1 << (sizeof(size_t) * 8 - 4))

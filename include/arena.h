@@ -443,7 +443,9 @@ typedef struct {
     uint64_t
         keep_bytes; /* free bytes that are not given back; 0: whole pages go at once; UINT64_MAX: never */
     void *metadata; /* the caller's: used before any other, aligned to 8; NULL: none */
-    size_t metadata_bytes; /* at least 8,192; 0 without `metadata` */
+    size_t
+        metadata_bytes; /* at least 8,192, enough for an empty range of less than 2^18 quanta; 16,384 are for one
+                              of any size, and blocks take more, see docs/manual.md; 0 without `metadata` */
     uint64_t reserved[8];
 } arena_range_options_t;
 
@@ -479,7 +481,8 @@ typedef int (*arena_range_visit_fn)(void *context, const arena_range_block_t *bl
  * Creates a range arena. The options are copied; `metadata` stays the caller's and must live as long as the range
  * does. Returns NULL with EINVAL (`options` NULL, a bad source, fit, flag, range, quantum, page, growth or buffer;
  * LIFO and FIFO at once; INSIDE without SBRK or with `metadata`; FIXED_METADATA without; a reserved field that is
- * not 0), EBUSY (the break has an owner), ENOMEM. Nothing is mapped for blocks, but under INSIDE the first growth. O(1).
+ * not 0), EBUSY (the break has an owner), ENOMEM (FIXED_METADATA: also a buffer in which the range, empty, cannot be
+ * described). Nothing is mapped for blocks, but under INSIDE the first growth. O(1).
  */
 ARENA_EXPORT arena_range_t *arena_range_create(const arena_range_options_t *options);
 

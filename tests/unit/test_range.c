@@ -601,6 +601,42 @@ static void metadata_stays_in_the_callers_buffer(void **state)
     arena_range_destroy(range);
 }
 
+/* Whether a range of `quanta` and one block in it can be described in so little. */
+static bool is_enough(uint64_t quanta, size_t bytes)
+{
+    static alignas(8) char metadata[16 * KIB];
+    errno = 0;
+    arena_range_t *range = arena_range_create(&(arena_range_options_t){.bytes = 8 * quanta,
+                                                                       .flags = ARENA_RANGE_FIXED_METADATA,
+                                                                       .metadata = metadata,
+                                                                       .metadata_bytes = bytes});
+    if (range == NULL) {
+        assert_int_equal(errno, ENOMEM);
+        return false;
+    }
+    assert_true(arena_range_alloc(range, 8) == 0);
+    assert_int_equal(arena_range_check(range), 0);
+    arena_range_destroy(range);
+    return true;
+}
+
+static void a_range_needs_no_more_metadata_than_the_manual_says(void **state)
+{
+    static const struct {
+        unsigned log2;
+        size_t bytes;
+    } table[] = {{18, 8 * KIB},  {24, 9 * KIB},  {30, 10 * KIB},
+                 {36, 11 * KIB}, {42, 12 * KIB}, {61, 16 * KIB}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        if (!is_enough(((uint64_t)1 << table[i].log2) - 1, table[i].bytes))
+            fail_msg("2^%u quanta", table[i].log2);
+        if (i != 0)
+            assert_false(is_enough(((uint64_t)1 << table[i].log2) - 1, table[i - 1].bytes));
+    }
+}
+
 static int stop_at_third(void *context, const arena_range_block_t *block)
 {
     (void)block;
@@ -679,6 +715,7 @@ int main(void)
         cmocka_unit_test(a_foreign_move_of_the_break_is_survived),
         cmocka_unit_test(blocks_that_wait_do_not_pile_up_metadata),
         cmocka_unit_test(metadata_stays_in_the_callers_buffer),
+        cmocka_unit_test(a_range_needs_no_more_metadata_than_the_manual_says),
         cmocka_unit_test(a_walk_may_be_ended_and_may_free),
         cmocka_unit_test(a_sparse_exabyte_costs_what_is_used_of_it),
     };
