@@ -320,6 +320,7 @@ bool range_resize_locked(arena_range_t *range, uint64_t index, uint64_t count)
     }
     uint64_t wanted = count - now, room = room_behind(range, end, wanted);
     if (room < wanted && end + room == range->end && range->source == ARENA_RANGE_SBRK &&
+        !range_in_pages(range) &&
         rangesource_grow_locked(range, (range_want_t){.count = wanted, .ahead = count})) {
         room = room_behind(range, end, wanted);
     }

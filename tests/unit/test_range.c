@@ -371,6 +371,21 @@ static void the_break_moves_once_to_an_alignment_above_the_page(void **state)
     }
 }
 
+static void a_block_that_cannot_cross_a_page_does_not_move_the_break(void **state)
+{
+    arena_range_t *range =
+        open_range((arena_range_options_t){.source = ARENA_RANGE_SBRK, .flags = ARENA_RANGE_WITHIN_PAGES});
+    uint64_t left = arena_range_alloc(range, page_bytes / 2),
+             right = arena_range_alloc(range, page_bytes / 2);
+
+    (void)state;
+    must(left != ARENA_RANGE_NONE && right == left + page_bytes / 2);
+    char *before = sbrk(0);
+    must(!arena_range_resize(range, right, page_bytes / 2 + 8) && errno == ENOMEM);
+    must(sbrk(0) == before && arena_range_check(range) == 0);
+    arena_range_destroy(range);
+}
+
 /* What passing pages by takes, leaves of the map, is given back where it is not enough. */
 static void an_alignment_that_metadata_cannot_reach_changes_nothing(void **state)
 {
@@ -706,6 +721,7 @@ int main(void)
         cmocka_unit_test(an_aligned_place_in_the_middle_of_a_page_is_found),
         cmocka_unit_test(one_call_maps_an_alignment_far_above_the_page),
         cmocka_unit_test(the_break_moves_once_to_an_alignment_above_the_page),
+        cmocka_unit_test(a_block_that_cannot_cross_a_page_does_not_move_the_break),
         cmocka_unit_test(an_alignment_that_metadata_cannot_reach_changes_nothing),
         cmocka_unit_test(mapped_pages_come_one_by_one_and_go_when_empty),
         cmocka_unit_test(pages_are_kept_as_asked_until_a_trim),
