@@ -71,6 +71,8 @@ static void what_was_freed_is_to_be_had_by_who_has_not_earned_it(void **state)
 static void what_was_freed_serves_alignments_that_it_has(void **state)
 {
     (void)state;
+    if (!ARENA_TCACHE)
+        skip(); /* no slabs above SMALL_MAX */
     arena_t *arena = limited(LIMIT);
     use_often(arena, 4096);
     size_t count = fill_up(arena, 4096, blocks, 80000);
