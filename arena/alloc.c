@@ -51,6 +51,10 @@ static void *take_slab_locked(arena_t *arena, const want_t *want, bool *zero)
         if (!may_have_slabs(arena, class) || class > SMALL_CLASSES) {
             return NULL;
         }
+        if (is_tight(arena) && arena->totals.slab_bytes + GRANULE > arena->limit_bytes / 8 &&
+            !alloc_wants_slab_locked(arena, class)) {
+            return slab_take_left_locked(arena, class);
+        }
     } else if (!alloc_wants_slab_locked(arena, class)) {
         return NULL;
     }
@@ -163,8 +167,9 @@ static void flow_back(arena_t *arena)
 static void end_growth(arena_t *arena)
 {
     lock_release(&arena->grow);
-    if (cachehook_allowed(arena) && /* hence it has granules */
-        UNLIKELY(atomic_load_explicit(&arena->granules->unaligned, memory_order_relaxed))) {
+    if (arena->cacheable && /* hence it has granules */
+        UNLIKELY(atomic_load_explicit(&arena->granules->unaligned, memory_order_relaxed)) &&
+        (watch_of(arena) & WATCH_UNALIGNED) == 0) {
         watch_switch(arena, WATCH_UNALIGNED, true);
     }
 }

@@ -204,6 +204,13 @@ static void note_end(arena_range_t *range, uint64_t end)
     range->tail = end > range->tail ? end : range->tail;
 }
 
+/* Where the block is, in a run that find() found; RANGE_NOWHERE: it found none, or there is no metadata for it. */
+static uint64_t carve_at(arena_range_t *range, range_run_t *run, uint64_t offset, uint64_t count)
+{
+    uint64_t start = run == NULL ? RANGE_NOWHERE : run->start + offset;
+    return run != NULL && carve(range, run, offset, count) ? start : RANGE_NOWHERE;
+}
+
 uint64_t range_take_locked(arena_range_t *range, range_want_t want)
 {
     check_debug(lock_is_held(&range->lock));
@@ -214,8 +221,14 @@ uint64_t range_take_locked(arena_range_t *range, range_want_t want)
     range_run_t *run = find(range, want, &offset);
     bool grown = run == NULL && rangesource_grow_locked(range, want);
     run = grown ? find(range, want, &offset) : run;
-    uint64_t start = run == NULL ? RANGE_NOWHERE : run->start + offset;
-    if (run == NULL || !carve(range, run, offset, want.count)) {
+    uint64_t start = carve_at(range, run, offset, want.count);
+    /* Inside, the descriptors that a growth needs are made of what it brought: each turn describes a stray more. */
+    uint64_t turns = range->inside && (grown || run != NULL) ? range->totals.strays + 2 : 0;
+    for (; start == RANGE_NOWHERE && turns > 0 && reserve(range); turns--) {
+        run = find(range, want, &offset);
+        start = carve_at(range, run, offset, want.count);
+    }
+    if (start == RANGE_NOWHERE) {
         if (grown && range->source == ARENA_RANGE_SBRK) { /* no metadata for a block there */
             rangesource_lower_break_locked(range, range->keep);
         }

@@ -62,7 +62,7 @@ static bool resize_by(arena_t *arena, chunk_t *chunk, const want_t *want)
 
 static void *resize_chunk(arena_t *arena, void *block, size_t usable, size_t request)
 {
-    if (!cachehook_allowed(arena) && want_class(arena, request) != 0) {
+    if (!cachehook_allowed(arena) && !is_tight(arena) && want_class(arena, request) != 0) {
         return NULL; /* a slab block is what the request gets */
     }
     bool grows = request > usable;
@@ -201,7 +201,8 @@ static void *resize(arena_t *arena, void *block, size_t usable, size_t size, uin
     if (resized == NULL) {
         resized = move_block(arena, block, usable, size, through_cache, when);
     }
-    if (resized == NULL && through_cache && !in_slab) { /* no room for two of it, but perhaps behind it */
+    if (resized == NULL && size > usable &&
+        !in_slab) { /* no room for two of it, but perhaps behind it by now */
         resized = resize_in_place(arena, block, usable, size, when);
         errno = resized != NULL ? saved : errno;
     }

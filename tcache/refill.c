@@ -42,8 +42,11 @@ void *cache_refill(cache_t *cache, unsigned class, size_t request)
 {
     void **top = cache->top[class];
     if (!cache_has_magazine(cache, class)) {
-        cache_count_miss(cache, class);
-        return alloc_exact(cache->arena, request, &cache->settle_due, &cache->took_zero);
+        void *block = alloc_exact(cache->arena, request, &cache->settle_due, &cache->took_zero);
+        if (block != NULL) { /* or the next attempt of the same request might find the class worth one */
+            cache_count_miss(cache, class);
+        }
+        return block;
     }
     if (top == magazine_top_of_dummy()) {
         magazine_t *magazine = cache_take_spare(cache);

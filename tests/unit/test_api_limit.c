@@ -109,6 +109,26 @@ static void a_small_limit_is_nearly_all_payload(void **state)
     }
 }
 
+/* Slabs serve any alignment at once, and each class has its own: no more than an eighth of a small limit is theirs. */
+static void so_it_is_if_all_are_aligned(void **state)
+{
+    static const unsigned flags[] = {0, ARENA_NO_CACHE, ARENA_CHECKED};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++)
+        for (size_t limit_bytes = 128 * KIB; limit_bytes <= 4 * MIB; limit_bytes *= 2) {
+            arena_t *arena = arena_create(&(arena_options_t){.limit_bytes = limit_bytes, .flags = flags[i]});
+            rng_t rng = {1};
+            size_t payload = 0, size = 1 + rng_below(&rng, 1024);
+            while (arena_aligned_alloc(arena, 64, size) != NULL) {
+                payload += size;
+                size = 1 + rng_below(&rng, 1024);
+            }
+            assert_in_range(payload, limit_bytes / 100 * 65, limit_bytes);
+            destroy_whole(arena);
+        }
+}
+
 /* Of 8 bytes a chunk takes 32: these do get slabs. */
 static void so_it_is_with_the_smallest_blocks(void **state)
 {
@@ -170,6 +190,24 @@ static void a_block_grows_into_the_room_behind_it(void **state)
     assert_int_equal(errno, 0);
     assert_null(arena_realloc(arena, grows, 20000));
     assert_int_equal(errno, ENOMEM);
+    destroy_whole(arena);
+}
+
+/* Free regions go back when an allocation fails: that is not room for two of the block, but for the longer one. */
+static void a_large_block_grows_by_what_the_regions_give_back(void **state)
+{
+    (void)state;
+    arena_t *arena = limited(32 * MIB);
+    char *large = arena_alloc(arena, 16 * MIB);
+    must(large != NULL);
+    size_t count = fill_up(arena, 20000, blocks, 80000);
+    assert_true(count > 400);
+    for (size_t i = 0; i < count; i++)
+        arena_free(arena, blocks[i]);
+    memset(large, 0x5a, 16 * MIB);
+    large = arena_realloc(arena, large, 20 * MIB);
+    assert_non_null(large);
+    assert_true(large[0] == 0x5a && large[16 * MIB - 1] == 0x5a);
     destroy_whole(arena);
 }
 
@@ -273,7 +311,9 @@ int main(void)
         cmocka_unit_test(what_was_freed_is_to_be_had_by_who_has_not_earned_it),
         cmocka_unit_test(what_was_freed_serves_alignments_that_it_has),
         cmocka_unit_test(a_small_limit_is_nearly_all_payload),
+        cmocka_unit_test(so_it_is_if_all_are_aligned),
         cmocka_unit_test(so_it_is_with_the_smallest_blocks),
+        cmocka_unit_test(a_large_block_grows_by_what_the_regions_give_back),
         cmocka_unit_test(sizes_that_take_turns_do_not_fail),
         cmocka_unit_test(a_block_grows_into_the_room_behind_it),
         cmocka_unit_test(a_block_has_the_good_size_to_the_last),

@@ -705,6 +705,29 @@ static void a_sparse_exabyte_costs_what_is_used_of_it(void **state)
     arena_range_destroy(range);
 }
 
+/* Its descriptors are blocks of the range: those that a growth of many pages needs are made of what it brought. */
+static void inside_no_growth_lacks_descriptors(void **state)
+{
+    static const size_t growths[] = {0, 5, 40, 100};
+    static const unsigned flags[] = {ARENA_RANGE_INSIDE, ARENA_RANGE_INSIDE | ARENA_RANGE_WITHIN_PAGES};
+
+    (void)state;
+    for (size_t i = 0; i < 8; i++)
+        for (uint64_t alignment = 64; alignment <= MIB; alignment *= 16) {
+            arena_range_t *range =
+                arena_range_create(&(arena_range_options_t){.source = ARENA_RANGE_SBRK,
+                                                            .flags = flags[i % 2],
+                                                            .quantum = 32,
+                                                            .page_bytes = 8192,
+                                                            .growth_bytes = growths[i / 2] * 8192});
+            assert_non_null(range);
+            for (size_t k = 0; k < 200; k++)
+                assert_int_not_equal(arena_range_aligned_alloc(range, alignment, 32), ARENA_RANGE_NONE);
+            assert_int_equal(arena_range_check(range), 0);
+            arena_range_destroy(range);
+        }
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -734,6 +757,7 @@ int main(void)
         cmocka_unit_test(a_range_needs_no_more_metadata_than_the_manual_says),
         cmocka_unit_test(a_walk_may_be_ended_and_may_free),
         cmocka_unit_test(a_sparse_exabyte_costs_what_is_used_of_it),
+        cmocka_unit_test(inside_no_growth_lacks_descriptors),
     };
 
     page_bytes = (size_t)sysconf(_SC_PAGESIZE);
