@@ -246,7 +246,10 @@ static void *take_any(arena_t *arena, const want_t *want, bool *zero)
 {
     lock_acquire(&arena->lock);
     bool large = is_large(arena, want);
-    void *block = large ? NULL : take_locked(arena, want, zero);
+    bool fits_chunk = want->alignment < GRANULE && want->request <= LARGE_MAX_BYTES;
+    void *block =
+        !large || fits_chunk ? take_locked(arena, want, zero) : NULL; /* what is free serves first */
+    large = large && block == NULL;
     if (arena->paged) {
         lock_release(&arena->lock); /* its break comes down by frees alone */
     } else {

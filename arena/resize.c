@@ -135,6 +135,16 @@ static bool grows_through_cache(arena_t *arena, bool in_slab, size_t usable, siz
 }
 
 /*
+ * Whether a chunk that becomes much smaller had better move: in its place it would stand where the next large one is
+ * to be. Buffers of 1 MiB that are filled in part and cut to that, 2,000 of them replaced at random, held 278 MB for 21.
+ */
+static bool leaves_its_room(const arena_t *arena, bool in_slab, size_t usable, size_t size)
+{
+    return !in_slab && cachehook_allowed(arena) && usable > SLAB_MAX && size <= SLAB_MAX &&
+           size <= usable / 2;
+}
+
+/*
  * memcpy. What is long the C library may copy by `rep movsb`, which on AMD's Zen 3 takes 30 times as long where the
  * destination is 1 to 31 bytes above the source, modulo 4 KiB (see glibc's bug 30994). Pieces that are too short for
  * that take 6 times as long.
@@ -196,13 +206,14 @@ static void *resize(arena_t *arena, void *block, size_t usable, size_t size, uin
         *when = log_now(); /* before another thread can get what is cut off */
         watch_shrink(arena, block, size, usable);
     }
-    bool through_cache = between_slabs || grows_through_cache(arena, in_slab, usable, size);
+    bool through_cache = between_slabs || grows_through_cache(arena, in_slab, usable, size) ||
+                         leaves_its_room(arena, in_slab, usable, size);
     void *resized = through_cache ? NULL : resize_in_place(arena, block, usable, size, when);
     if (resized == NULL) {
         resized = move_block(arena, block, usable, size, through_cache, when);
     }
-    if (resized == NULL && size > usable &&
-        !in_slab) { /* no room for two of it, but perhaps behind it by now */
+    if (resized == NULL && !in_slab &&
+        (through_cache || size > usable)) { /* perhaps there is room behind it by now */
         resized = resize_in_place(arena, block, usable, size, when);
         errno = resized != NULL ? saved : errno;
     }

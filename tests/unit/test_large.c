@@ -283,7 +283,8 @@ static void new_memory_takes_the_place_of_idle_memory(void **state)
         fill(blocks[i] = arena_alloc(whole, BYTES), BYTES, 1);
     void *small = arena_alloc(whole, 5000);
     for (size_t i = 0; i < BLOCKS; i++)
-        arena_free(whole, blocks[i]);
+        if (i % 5 != 0) /* nowhere as much as is wanted next */
+            arena_free(whole, blocks[i]);
     size_t idle = whole->totals.wide_chunk_bytes;
     assert_true(idle > MIB);
     void *large = arena_alloc(whole, MIB);
@@ -291,6 +292,40 @@ static void new_memory_takes_the_place_of_idle_memory(void **state)
     arena_free(whole, small);
     assert_true(whole->totals.wide_chunk_bytes + whole->totals.dirty_bytes <= idle - MIB + 2 * GRANULE);
     assert_int_equal(arena_check(whole), 0);
+    arena_destroy(whole);
+}
+
+/* What is free in one piece serves first, whatever the threshold is. */
+static void idle_memory_serves_a_large_request(void **state)
+{
+    (void)state;
+    arena_t *whole = arena_create(&(arena_options_t){.first_region_bytes = 4 * MIB});
+    arena_free(whole, arena_alloc(whole, 1000));
+    size_t mapped = whole->totals.mapped_bytes;
+    char *block = arena_alloc(whole, 2 * MIB);
+    assert_int_equal(pagemap_entry(block), whole->tag | KIND_CHUNKS);
+    assert_int_equal(whole->totals.mapped_bytes, mapped);
+    void *second = arena_alloc(whole, 3 * MIB);
+    assert_int_equal(pagemap_entry(second), whole->tag | KIND_LARGE);
+    arena_free(whole, block);
+    arena_free(whole, second);
+    assert_int_equal(arena_check(whole), 0);
+    arena_destroy(whole);
+}
+
+/* A buffer that is freed and allocated again a little larger: by the threshold alone every other one was mapped, for which
+ * what the one before had left was given back. */
+static void a_buffer_that_is_made_anew_a_little_larger_makes_few_calls(void **state)
+{
+    (void)state;
+    arena_t *whole = arena_create(NULL);
+    void *block = NULL;
+    for (size_t bytes = 20000; bytes < 2020000; bytes += 1000) {
+        arena_free(whole, block);
+        block = arena_alloc(whole, bytes);
+        assert_non_null(block);
+    }
+    assert_true(whole->totals.kernel_calls < 500); /* 159; by the threshold alone 2,574 */
     arena_destroy(whole);
 }
 
@@ -355,6 +390,8 @@ int main(void)
         in_layer(the_limit_refuses_and_changes_nothing),
         in_layer(an_impossible_size_is_refused),
         in_layer(releasing_all_leaves_nothing),
+        cmocka_unit_test(idle_memory_serves_a_large_request),
+        cmocka_unit_test(a_buffer_that_is_made_anew_a_little_larger_makes_few_calls),
         cmocka_unit_test(new_memory_takes_the_place_of_idle_memory),
         cmocka_unit_test(new_memory_takes_the_place_of_what_is_freed_next),
         cmocka_unit_test(a_tick_leaves_no_more_idle_than_is_in_use),

@@ -170,6 +170,25 @@ static void vectors_that_grow_beside_others_leave_few_holes(void **state)
         arena_free(arena, vectors[i].block);
 }
 
+/* Buffers that are cut to what was written to them: what is left of each must not stand where the next is to be. */
+static void what_shrinks_much_leaves_its_room_whole(void **state)
+{
+    enum { KEPT = 500, ROUNDS = 10000 };
+    static char *kept[KEPT];
+    rng_t rng = {1};
+
+    (void)state;
+    for (size_t i = 0; i < ROUNDS; i++) {
+        char **slot = &kept[rng_below(&rng, KEPT)];
+        size_t size = 1000 + rng_below(&rng, 19000);
+        arena_free(arena, *slot);
+        must((*slot = arena_realloc(arena, take(MIB), size)) != NULL);
+    }
+    assert_true(arena->totals.peak_mapped_bytes < 30 * MIB); /* 16 for 5 live; cut in place 54 */
+    for (size_t i = 0; i < KEPT; i++)
+        arena_free(arena, kept[i]);
+}
+
 /* Growth counts as a use only where there are magazines to be earned: who has none waits for no other thread's lock. */
 static void without_caches_it_needs_no_lock_of_the_process(void **state)
 {
@@ -200,6 +219,7 @@ int main(void)
         in_arena(without_a_magazine_it_grows_where_it_is),
         in_arena(what_grows_once_finds_holes_of_its_size),
         in_arena(vectors_that_grow_beside_others_leave_few_holes),
+        in_arena(what_shrinks_much_leaves_its_room_whole),
         cmocka_unit_test(without_caches_it_needs_no_lock_of_the_process),
     };
 
