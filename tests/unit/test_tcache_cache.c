@@ -199,6 +199,20 @@ static void come_to_a_tick_after_a_while(void)
     churn(TICK_ALLOCATIONS, 64);
 }
 
+/* A class that is used now and then would take a magazine full each time. */
+static void a_refill_takes_few_blocks_again_after_a_while(void **state)
+{
+    unsigned class = sizeclass_of(256);
+
+    (void)state;
+    take(256);
+    for (int i = 0; i < 1000; i++)
+        take(256);
+    assert_int_equal(own_cache()->fill[class], magazine_capacity(class));
+    come_to_a_tick_after_a_while();
+    assert_int_equal(own_cache()->fill[class], magazine_capacity(class) / 4);
+}
+
 /* Frees many and takes them back, some from the depot. */
 static cache_t *cache_that_took_back(size_t size)
 {
@@ -341,6 +355,7 @@ int main(void)
         in_roomy_arena(blocks_of_slabs_are_no_reason_to_keep_more),
         in_roomy_arena(what_a_cache_holds_is_used_before_the_arena_is_asked),
         in_roomy_arena(the_good_size_holds_after_another_thread_gave_the_class_up),
+        in_arena(a_refill_takes_few_blocks_again_after_a_while),
         in_roomy_arena(next_is_always_what_top_points_to),
     };
 
