@@ -241,21 +241,20 @@ static bool is_large(const arena_t *arena, const want_t *want)
     return want->alignment >= GRANULE || (want->class == 0 && want->request >= arena->large_threshold);
 }
 
-/* Of a request that no class serves, the other kind is tried when its own has no room. */
+/* What is free serves first, a large request too, unless only a mapping can be what it wants. Of a request that no class
+ * serves, the other kind is tried when its own has no room. */
 static void *take_any(arena_t *arena, const want_t *want, bool *zero)
 {
     lock_acquire(&arena->lock);
     bool large = is_large(arena, want);
-    bool fits_chunk = want->alignment < GRANULE && want->request <= LARGE_MAX_BYTES;
-    void *block =
-        !large || fits_chunk ? take_locked(arena, want, zero) : NULL; /* what is free serves first */
-    large = large && block == NULL;
+    bool maps = large && (want->alignment >= GRANULE || want->request > LARGE_MAX_BYTES);
+    void *block = maps ? NULL : take_locked(arena, want, zero);
     if (arena->paged) {
         lock_release(&arena->lock); /* its break comes down by frees alone */
     } else {
         alloc_unlock(arena);
     }
-    if (large) {
+    if (large && block == NULL) {
         block = large_alloc(arena, want->request, want->alignment, zero);
         alloc_settle_large(arena); /* before the block is touched */
     }

@@ -18,9 +18,8 @@ enum {
     WATCH_SCRIBBLE = 2,
     WATCH_LEAKS = 4,                              /* at destroy */
     WATCH_EACH_CALL = WATCH_LOG | WATCH_SCRIBBLE, /* those that every allocation and free must see */
-    WATCH_UNALIGNED =
-        8,             /* no caches either: of memory that came unaligned no slab can be, to fill them from */
-    FRESH_BYTE = 0xaa, /* new blocks */
+    WATCH_UNALIGNED = 8,  /* memory came unaligned: no caches, as no slab can be there to fill them from */
+    FRESH_BYTE = 0xaa,    /* new blocks */
     RELEASED_BYTE = 0x55, /* freed ones: the other bits, so that one is never taken for the other */
 };
 
