@@ -143,6 +143,33 @@ static bool flow_one(arena_t *arena, size_t usable)
 }
 
 /*
+ * Whether slabs have so much room that what is cached may keep many of them from being empty: a block a slab is enough.
+ * After that was looked into, not before there is much more.
+ */
+static bool is_pinned_locked(const arena_t *arena)
+{
+    granules_t *granules = arena->granules;
+    size_t room = arena->totals.slab_free_usable;
+    size_t mapped = arena->totals.mapped_bytes;
+    size_t more = room - min_size(room, granules->room_left_bytes);
+    granules->room_left_bytes = min_size(room, granules->room_left_bytes);
+    return room > max_size(mapped / PINNED_SHARE, PINNED_LEAST_BYTES) && more > mapped / (2 * PINNED_SHARE);
+}
+
+/* Takes what every thread has cached. */
+static void unpin(arena_t *arena)
+{
+    void *culprit = NULL;
+    misuse_t wrong = cachehook_reclaim(arena, true, &culprit);
+    if (UNLIKELY(wrong != MISUSE_NONE)) {
+        misuse(wrong, arena, culprit);
+    }
+    lock_acquire(&arena->lock);
+    arena->granules->room_left_bytes = arena->totals.slab_free_usable;
+    lock_release(&arena->lock);
+}
+
+/*
  * Before the arena grows, what is cached makes room: larger blocks each time, because one of them may be the room that
  * is missing. Small ones seldom are, and the next refill takes them again: they go only if the arena has grown since
  * they last did, or if they are much.
@@ -158,7 +185,12 @@ static void flow_back(arena_t *arena)
     if (grew && arena->granules != NULL) {
         arena->granules->flowed_at_bytes = mapped;
     }
+    bool pinned = arena->granules != NULL && is_pinned_locked(arena);
     lock_release(&arena->lock);
+    if (pinned) {
+        unpin(arena);
+        return;
+    }
     flow_back_from(arena, FLOW_LEAST_BYTES, mapped / FLOW_SHARE);
     flow_back_from(arena, 0, grew ? mapped / FLOW_SHARE : max_size(mapped / FLOW_SHARE, FLOW_MUCH_BYTES));
 }

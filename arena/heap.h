@@ -85,6 +85,7 @@ typedef struct {
     size_t cut_bytes;         /* cut off regions, and not yet back by their growth */
     size_t retaken_bytes;     /* clean granules taken that once were resident; halved by ticks */
     size_t flowed_at_bytes;   /* mapped when what is cached last made room for growth */
+    size_t room_left_bytes;   /* in slabs when all caches last were drained for it, or less since */
     size_t most_in_use;       /* as run_in_use_locked, lately: ticks halve what is above the present */
     size_t pages_warmed;      /* by headers: see warm.h */
     size_t idle_bytes;        /* least that totals.dirty_bytes was since the last tick that looked */

@@ -1,0 +1,98 @@
+/* test_tcache_bound.c: what all caches together may keep from the rest: blocks that pin slabs, threads that only free. */
+#define _GNU_SOURCE
+#include "../../tcache/depot.h"
+#include "tcache_support.h"
+
+enum { PHASE_BYTES = 4 * 1024 * 1024, MOST_BLOCKS = PHASE_BYTES / 32 };
+
+static void *blocks[MOST_BLOCKS];
+
+/* Fills PHASE_BYTES with blocks of one size, and frees them in random order, but for the last one in each `kept`. */
+static void phase(size_t size, size_t kept)
+{
+    rng_t rng = {size};
+    size_t count = PHASE_BYTES / size;
+
+    must(arena_alloc_batch(arena, size, count, blocks) == count);
+    for (size_t i = count; i-- > 1;) {
+        size_t j = rng_below(&rng, i + 1);
+        void *swapped = blocks[i];
+        blocks[i] = blocks[j];
+        blocks[j] = swapped;
+    }
+    for (size_t i = 0; i < count; i++)
+        if (kept == 0 || i % kept != 0)
+            arena_free(arena, blocks[i]);
+}
+
+/* A class's cached blocks, half a MB, lie in each of its slabs: none of them would ever be another class's. */
+static void phases_of_one_size_each_take_turns_in_the_same_memory(void **state)
+{
+    static const size_t sizes[] = {32, 112, 320, 48, 1024, 768, 208, 4096, 64, 2560, 160, 896, 80, 1280};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        phase(sizes[i], 0);
+    assert_true(stats_of(arena).peak_mapped_bytes <= 2 * PHASE_BYTES);
+}
+
+static void *free_at_random_and_sleep(void *barrier)
+{
+    phase(64, 0);
+    pthread_barrier_wait(barrier);
+    pthread_barrier_wait(barrier);
+    return NULL;
+}
+
+static void so_do_those_of_a_thread_that_sleeps_now(void **state)
+{
+    pthread_t thread;
+    pthread_barrier_t barrier;
+
+    (void)state;
+    must(pthread_barrier_init(&barrier, NULL, 2) == 0);
+    start_thread(&thread, free_at_random_and_sleep, &barrier);
+    pthread_barrier_wait(&barrier);
+    size_t before = stats_of(arena).mapped_bytes;
+    phase(1024, 0);
+    assert_true(stats_of(arena).mapped_bytes <= before + PHASE_BYTES / 4);
+    pthread_barrier_wait(&barrier);
+    must(pthread_join(thread, NULL) == 0 && pthread_barrier_destroy(&barrier) == 0);
+}
+
+static void grow(void)
+{
+    size_t mapped = stats_of(arena).mapped_bytes;
+
+    while (stats_of(arena).mapped_bytes == mapped)
+        take(5000);
+}
+
+/* It is not tried again and again: what lives pins them all the same. */
+static void caches_stay_where_what_lives_pins_the_slabs(void **state)
+{
+    enum { COUNT = 256 };
+
+    (void)state;
+    phase(64, 50);
+    phase(96, 50);
+    grow();
+    must(arena_alloc_batch(arena, 256, COUNT, blocks) == COUNT);
+    arena_free_batch(arena, blocks, COUNT);
+    grow();
+    take(16); /* so that the thread finds its cache again */
+    unsigned class = sizeclass_of(256);
+    assert_true(cache_held_bytes(own_cache(), class) - cache_held_bytes(own_cache(), class + 1) >=
+                COUNT * 256 / 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        in_arena(phases_of_one_size_each_take_turns_in_the_same_memory),
+        in_arena(so_do_those_of_a_thread_that_sleeps_now),
+        in_arena(caches_stay_where_what_lives_pins_the_slabs),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
