@@ -32,7 +32,22 @@ static size_t most_bytes(unsigned class)
     return class <= SMALL_CLASSES ? DEPOT_SMALL_BYTES : DEPOT_CLASS_BYTES;
 }
 
-bool depot_put(depot_t *depot, unsigned class, magazine_t *magazine)
+static magazine_t *take_empty_locked(depot_t *depot)
+{
+    magazine_t *empty = depot->empty;
+    depot->empty = empty == NULL ? NULL : magazine_next(empty);
+    return empty;
+}
+
+magazine_t *depot_take_empty(depot_t *depot)
+{
+    lock_acquire(&depot->lock);
+    magazine_t *empty = take_empty_locked(depot);
+    lock_release(&depot->lock);
+    return empty;
+}
+
+bool depot_put(depot_t *depot, unsigned class, magazine_t *magazine, magazine_t **empty)
 {
     size_t bytes = magazine_bytes(class);
     lock_acquire(&depot->lock);
@@ -42,6 +57,9 @@ bool depot_put(depot_t *depot, unsigned class, magazine_t *magazine)
         depot->full[class] = magazine;
         depot->count[class]++;
         depot->held_bytes += bytes;
+        if (empty != NULL && *empty == NULL) {
+            *empty = take_empty_locked(depot);
+        }
     }
     lock_release(&depot->lock);
     return room;
@@ -60,10 +78,15 @@ static magazine_t *take_locked(depot_t *depot, unsigned class)
     return magazine;
 }
 
-magazine_t *depot_take(depot_t *depot, unsigned class)
+magazine_t *depot_take(depot_t *depot, unsigned class, magazine_t **empty)
 {
     lock_acquire(&depot->lock);
     magazine_t *magazine = take_locked(depot, class);
+    if (magazine != NULL && empty != NULL && *empty != NULL) {
+        magazine_set_next(*empty, depot->empty);
+        depot->empty = *empty;
+        *empty = NULL;
+    }
     lock_release(&depot->lock);
     return magazine;
 }

@@ -1,6 +1,7 @@
 /*
  * depot.h: an arena's stock of full magazines. One is put or taken whole, O(1), without touching a block,
- * so that what one thread frees another allocates at the price of a lock for every 63 blocks. Bounded in
+ * so that what one thread frees another allocates at the price of a lock for every 63 blocks. Empty ones go the other
+ * way, under the same lock (Bonwick and Adams, Magazines and Vmem, 2001). Bounded in
  * bytes for each class; what was not needed between two decays goes home. Lock rank depot.
  */
 #ifndef ARENA_DEPOT_H
@@ -16,6 +17,7 @@ typedef struct depot {
     uint32_t count[CLASSES + 1];
     uint32_t spare[CLASSES + 1]; /* least count since the last decay */
     size_t held_bytes;           /* in all classes */
+    magazine_t *empty;           /* left for those taken, and given for those put */
     uint64_t decayed_ms;
 } depot_t;
 
@@ -31,11 +33,15 @@ HIDDEN depot_t *depot_create(void);
 /* Bytes in the classes from `least` on. */
 HIDDEN size_t depot_held_bytes(depot_t *depot, unsigned least);
 
-/* False: it holds enough, of the class or altogether. */
-HIDDEN bool depot_put(depot_t *depot, unsigned class, magazine_t *magazine);
+/* False: it holds enough, of the class or altogether. *empty, where it is NULL, becomes an empty one if there is one;
+ * `empty` may be NULL. */
+HIDDEN bool depot_put(depot_t *depot, unsigned class, magazine_t *magazine, magazine_t **empty);
 
-/* A full magazine, or NULL. */
-HIDDEN magazine_t *depot_take(depot_t *depot, unsigned class);
+/* A full magazine, or NULL. *empty, where it is not NULL, stays in exchange, and is NULL then; `empty` may be NULL. */
+HIDDEN magazine_t *depot_take(depot_t *depot, unsigned class, magazine_t **empty);
+
+/* An empty one, or NULL. */
+HIDDEN magazine_t *depot_take_empty(depot_t *depot);
 
 /* Whether PURGE_DELAY_MS have passed since it last was. */
 HIDDEN bool depot_decay_is_due(depot_t *depot, uint64_t now_ms);

@@ -43,6 +43,23 @@ static depot_t *depot_for(arena_t *arena)
     return there;
 }
 
+/* The loaded, full magazine goes to the depot, or its blocks home: true. Without memory for another the class has none. */
+static bool give_loaded_away(cache_t *cache, unsigned class)
+{
+    magazine_t *fresh = cache->spare == NULL ? NULL : cache_take_spare(cache);
+    depot_t *depot = depot_for(cache->arena);
+    if (depot == NULL || !depot_put(depot, class, magazine_of(cache->top[class]), &fresh)) {
+        if (fresh != NULL) {
+            cache_put_spare(cache, fresh);
+        }
+        cache_empty_loaded(cache, class);
+        return true;
+    }
+    fresh = fresh != NULL ? fresh : cache_take_spare(cache);
+    cache_set_top(cache, class, fresh == NULL ? magazine_top_of_dummy() : magazine_make_empty(fresh, class));
+    return false;
+}
+
 /* Makes room where the magazine is full (or the dummy): keeps it, deposits it, or empties it: true. */
 static bool make_room(cache_t *cache, unsigned class)
 {
@@ -50,23 +67,16 @@ static bool make_room(cache_t *cache, unsigned class)
         cache_count_miss(cache, class);
         return false;
     }
-    magazine_t *fresh = cache_take_spare(cache);
     bool dummy = cache->top[class] == magazine_top_of_dummy();
-    bool keep = !dummy && keeps_full(cache, class);
-    depot_t *depot = fresh == NULL || dummy || keep ? NULL : depot_for(cache->arena);
-    if (fresh != NULL && keep) {
-        keep_full(cache, class, fresh);
-    } else if (fresh != NULL &&
-               (dummy || (depot != NULL && depot_put(depot, class, magazine_of(cache->top[class]))))) {
-        cache_set_top(cache, class, magazine_make_empty(fresh, class));
-        cache_note_used(cache, class);
-    } else if (!dummy) {
-        if (fresh != NULL) {
-            cache_put_spare(cache, fresh);
-        }
-        cache_empty_loaded(cache, class);
-        return true;
+    magazine_t *fresh = dummy || keeps_full(cache, class) ? cache_take_spare(cache) : NULL;
+    if (fresh == NULL) {
+        return !dummy && give_loaded_away(cache, class);
     }
+    if (!dummy) {
+        keep_full(cache, class, fresh);
+    }
+    cache_set_top(cache, class, magazine_make_empty(fresh, class));
+    cache_note_used(cache, class);
     return false;
 }
 
@@ -74,7 +84,7 @@ static bool make_room(cache_t *cache, unsigned class)
 static void deposit(cache_t *cache, depot_t *depot, unsigned class)
 {
     magazine_t *magazine = cache_unchain(cache, class);
-    if (depot == NULL || !depot_put(depot, class, magazine)) {
+    if (depot == NULL || !depot_put(depot, class, magazine, NULL)) {
         cache_empty_full(cache, class, magazine);
     }
 }

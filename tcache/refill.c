@@ -80,22 +80,33 @@ void *cache_refill(cache_t *cache, unsigned class, size_t request)
     return top[got];
 }
 
+/* A full magazine of the depot, or NULL; for an empty one if the cache has more of these than it needs. */
+static magazine_t *exchange(cache_t *cache, depot_t *depot, unsigned class)
+{
+    magazine_t *empty = cache->spare_count > SPARES_IDLE ? cache_take_spare(cache) : NULL;
+    magazine_t *full = depot_take(depot, class, &empty);
+    if (empty != NULL) {
+        cache_put_spare(cache, empty);
+    }
+    return full;
+}
+
 /* Loads a full magazine, its own or one of the depot, in place of the loaded one, which is empty. */
 static bool load_full(cache_t *cache, unsigned class)
 {
-    depot_t *depot = depot_of(cache->arena);
     if (cache_load_own(cache, class)) {
         return true;
     }
+    depot_t *depot = depot_of(cache->arena);
     bool may_take = depot != NULL && cache_is_worth_a_magazine(cache, class);
-    magazine_t *magazine = may_take ? depot_take(depot, class) : NULL;
-    if (magazine != NULL) {
-        cache_load(cache, class, magazine);
-        size_t more =
-            class > GRANULE_CLASSES ? magazine_bytes(class) : 0; /* of few blocks, at a mutex each */
-        cache->full_most = min_size(cache->full_most + more, CACHE_MOST_BYTES);
+    magazine_t *full = may_take ? exchange(cache, depot, class) : NULL;
+    if (full == NULL) {
+        return false;
     }
-    return magazine != NULL;
+    cache_load(cache, class, full);
+    size_t more = class > GRANULE_CLASSES ? magazine_bytes(class) : 0; /* of few blocks, at a mutex each */
+    cache->full_most = min_size(cache->full_most + more, CACHE_MOST_BYTES);
+    return true;
 }
 
 /* A block of the class, the cache's mutex being held: its own, the depot's, or from the arena without growing it. */

@@ -222,12 +222,15 @@ static misuse_t drain_depot(arena_t *arena, unsigned least, void **culprit)
 {
     misuse_t wrong = MISUSE_NONE;
     depot_t *depot = depot_of(arena);
+    magazine_t *magazine;
     for (unsigned class = least; depot != NULL && class <= CLASSES; class ++) {
-        magazine_t *magazine;
-        while ((magazine = depot_take(depot, class)) != NULL) {
+        while ((magazine = depot_take(depot, class, NULL)) != NULL) {
             void *block = NULL;
             note_misuse(&wrong, culprit, drain_magazine(arena, class, magazine, &block), block);
         }
+    }
+    while (depot != NULL && (magazine = depot_take_empty(depot)) != NULL) {
+        meta_free(magazine);
     }
     return wrong;
 }
@@ -305,7 +308,7 @@ misuse_t cachehook_flow_back(arena_t *arena, size_t least_bytes, size_t keep_byt
 static bool flow_one_of(arena_t *arena, cache_t *cache, unsigned class, misuse_t *wrong, void **culprit)
 {
     depot_t *depot = depot_of(arena);
-    magazine_t *magazine = depot == NULL ? NULL : depot_take(depot, class);
+    magazine_t *magazine = depot == NULL ? NULL : depot_take(depot, class, NULL);
     if (magazine != NULL) {
         *wrong = drain_magazine(arena, class, magazine, culprit);
         return true;
@@ -347,11 +350,17 @@ bool cachehook_has_magazine(const arena_t *arena, unsigned class)
 static void discard_depot(arena_t *arena)
 {
     depot_t *depot = depot_of(arena);
-    for (unsigned class = 1; depot != NULL && class <= CLASSES; class ++) {
-        magazine_t *magazine;
-        while ((magazine = depot_take(depot, class)) != NULL) {
+    if (depot == NULL) {
+        return;
+    }
+    magazine_t *magazine;
+    for (unsigned class = 1; class <= CLASSES; class ++) {
+        while ((magazine = depot_take(depot, class, NULL)) != NULL) {
             meta_free(magazine);
         }
+    }
+    while ((magazine = depot_take_empty(depot)) != NULL) {
+        meta_free(magazine);
     }
     meta_free(depot);
     atomic_store_explicit(&arena->depot, NULL, memory_order_release);

@@ -11,11 +11,14 @@
 /* Depot magazines that nobody needed for a while go home. */
 static void decay_depot(cache_t *cache, depot_t *depot)
 {
+    magazine_t *magazine;
     for (unsigned class = 1; class <= CLASSES; class ++) {
-        magazine_t *magazine;
         while ((magazine = depot_take_spare(depot, class)) != NULL) {
             cache_empty_full(cache, class, magazine);
         }
+    }
+    while ((magazine = depot_take_empty(depot)) != NULL) {
+        meta_free(magazine);
     }
 }
 

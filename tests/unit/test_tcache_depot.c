@@ -19,7 +19,7 @@ static int close_depot(void **state)
     (void)state;
     for (unsigned class = 1; class <= CLASSES; class ++) {
         magazine_t *magazine;
-        while ((magazine = depot_take(depot, class)) != NULL)
+        while ((magazine = depot_take(depot, class, NULL)) != NULL)
             meta_free(magazine);
     }
     size_t left = depot->held_bytes;
@@ -43,7 +43,7 @@ static magazine_t *put_new(unsigned class)
 {
     magazine_t *magazine = full_magazine(class, 1);
 
-    if (depot_put(depot, class, magazine))
+    if (depot_put(depot, class, magazine, NULL))
         return magazine;
     meta_free(magazine);
     return NULL;
@@ -53,7 +53,7 @@ static void an_empty_depot_gives_nothing(void **state)
 {
     (void)state;
     for (unsigned class = 1; class <= CLASSES; class ++) {
-        assert_null(depot_take(depot, class));
+        assert_null(depot_take(depot, class, NULL));
         assert_null(depot_take_spare(depot, class));
     }
 }
@@ -62,15 +62,15 @@ static void the_last_one_put_comes_out_first_blocks_and_all(void **state)
 {
     (void)state;
     magazine_t *first = full_magazine(5, 1), *second = full_magazine(5, 2);
-    assert_true(depot_put(depot, 5, first));
-    assert_true(depot_put(depot, 5, second));
-    assert_ptr_equal(depot_take(depot, 5), second);
+    assert_true(depot_put(depot, 5, first, NULL));
+    assert_true(depot_put(depot, 5, second, NULL));
+    assert_ptr_equal(depot_take(depot, 5, NULL), second);
     size_t count;
     void **blocks = magazine_blocks(magazine_load_full(second, 5), 5, &count);
     assert_int_equal(count, magazine_capacity(5));
     assert_ptr_equal(blocks[0], (void *)(uintptr_t)(2 * 4096 + 16));
-    assert_ptr_equal(depot_take(depot, 5), first);
-    assert_null(depot_take(depot, 5));
+    assert_ptr_equal(depot_take(depot, 5, NULL), first);
+    assert_null(depot_take(depot, 5, NULL));
     meta_free(first);
     meta_free(second);
 }
@@ -80,10 +80,33 @@ static void classes_do_not_mix(void **state)
     (void)state;
     magazine_t *magazine = put_new(5);
     assert_non_null(magazine);
-    assert_null(depot_take(depot, 4));
-    assert_null(depot_take(depot, 6));
-    assert_ptr_equal(depot_take(depot, 5), magazine);
+    assert_null(depot_take(depot, 4, NULL));
+    assert_null(depot_take(depot, 6, NULL));
+    assert_ptr_equal(depot_take(depot, 5, NULL), magazine);
     meta_free(magazine);
+}
+
+static void empty_ones_go_the_other_way(void **state)
+{
+    (void)state;
+    magazine_t *full = full_magazine(5, 1), *empty = meta_alloc(sizeof *empty), *got = NULL, *kept = empty;
+    assert_null(depot_take(depot, 5, &kept));
+    assert_ptr_equal(kept, empty); /* nothing was taken */
+    assert_true(depot_put(depot, 5, full, &got));
+    assert_null(got); /* there is none yet */
+    assert_ptr_equal(depot_take(depot, 5, &kept), full);
+    assert_null(kept);
+    assert_true(depot_put(depot, 5, full, &got));
+    assert_ptr_equal(got, empty);
+    assert_null(depot_take_empty(depot));
+    assert_ptr_equal(depot_take(depot, 5, &got), full);
+    kept = full;
+    assert_true(depot_put(depot, 5, full, &kept)); /* who has one gets none */
+    assert_ptr_equal(kept, full);
+    assert_ptr_equal(depot_take_empty(depot), empty);
+    assert_ptr_equal(depot_take(depot, 5, NULL), full);
+    meta_free(full);
+    meta_free(empty);
 }
 
 static void a_class_is_bounded_in_bytes(void **state)
@@ -97,7 +120,7 @@ static void a_class_is_bounded_in_bytes(void **state)
         assert_true(count * magazine_bytes(class) >= most);
         assert_true((count - 1) * magazine_bytes(class) < most);
         while (count-- > 0)
-            meta_free(depot_take(depot, class));
+            meta_free(depot_take(depot, class, NULL));
     }
 }
 
@@ -164,9 +187,9 @@ static void what_was_not_needed_since_the_last_decay_goes(void **state)
         put_new(7);
     assert_int_equal(decay(7), 0); /* the first only begins to count */
     for (int i = 0; i < 2; i++)
-        taken[i] = depot_take(depot, 7);
+        taken[i] = depot_take(depot, 7, NULL);
     for (int i = 0; i < 2; i++)
-        must(depot_put(depot, 7, taken[i]));
+        must(depot_put(depot, 7, taken[i], NULL));
     assert_int_equal(decay(7), 3);
     assert_int_equal(depot->count[7], 2);
 }
@@ -181,9 +204,9 @@ static void what_is_needed_all_the_time_stays(void **state)
     decay(7);
     for (int round = 0; round < 5; round++) {
         for (int i = 0; i < 3; i++)
-            taken[i] = depot_take(depot, 7);
+            taken[i] = depot_take(depot, 7, NULL);
         for (int i = 0; i < 3; i++)
-            must(depot_put(depot, 7, taken[i]));
+            must(depot_put(depot, 7, taken[i], NULL));
         assert_int_equal(decay(7), 0);
     }
 }
@@ -207,6 +230,7 @@ int main(void)
         in_depot(an_empty_depot_gives_nothing),
         in_depot(the_last_one_put_comes_out_first_blocks_and_all),
         in_depot(classes_do_not_mix),
+        in_depot(empty_ones_go_the_other_way),
         in_depot(a_class_is_bounded_in_bytes),
         in_depot(all_classes_together_are_bounded_in_bytes),
         in_depot(every_block_of_a_chain_is_visited),
