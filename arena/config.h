@@ -90,6 +90,7 @@ enum {
 
     MAGAZINE_BYTES = 512, /* one header word and 63 pointers */
     MAGAZINE_SLOTS = 63,
+    MAGAZINE_FEW = 16,
 
     TABLE_SLOTS = ARENA_TABLE_SLOTS, /* thread-local: caches found without a lock */
     CACHES_FEW = 64,                 /* arenas that a thread's record has room for; beyond, it maps more */
@@ -107,19 +108,21 @@ enum {
 };
 
 #define GRANULE ((size_t)1 << GRANULE_LOG2)
-#define MAGAZINE_HELD_BYTES (64 * KIB) /* blocks of one class in one magazine, at most */
-#define CACHE_HELD_BYTES (1 * MIB)     /* full magazines that a thread keeps, and a quarter of one class; */
-#define CACHE_MOST_BYTES (4 * MIB)     /* rises up to this while it takes large ones from the depot */
-#define DEPOT_CLASS_BYTES (4 * MIB)    /* full magazines of one class in a depot */
-#define DEPOT_SMALL_BYTES (256 * KIB)  /* of a small one */
-#define DEPOT_HELD_BYTES (16 * MIB)    /* and of all classes */
-#define FILL_ONE_BYTES (16 * KIB)      /* a refill takes no more than one block from here on */
-#define REALLOC_CACHED_MAX (16 * KIB)  /* to twice its bytes or more, a chunk grows by a move up to this */
-#define FLOW_LEAST_BYTES (8 * KIB)     /* cached blocks above go home whenever the arena would have to grow */
-#define FLOW_MUCH_BYTES (2 * MIB)      /* and smaller ones if they are more than that, and than */
-#define FLOW_SHARE 32                  /* 1/32 of what is mapped */
-#define PINNED_SHARE 4                 /* room in slabs: all cached blocks go home if it is more than 1/4 of */
-#define PINNED_LEAST_BYTES (1 * MIB)   /* what is mapped, and than this, when the arena would have to grow */
+#define MAGAZINE_SMALL_BYTES (32 * KIB) /* blocks of one class in one magazine, */
+#define MAGAZINE_HELD_BYTES (64 * KIB)  /* or MAGAZINE_FEW of them up to this */
+#define CACHE_FIRST_BYTES (128 * KIB)   /* full magazines that a thread keeps, and a quarter of one class; */
+#define CACHE_HELD_BYTES (1 * MIB)      /* doubles up to this while it takes back what it gave the depot, */
+#define CACHE_MOST_BYTES (4 * MIB)      /* or this where these are large */
+#define DEPOT_CLASS_BYTES (4 * MIB)     /* full magazines of one class in a depot */
+#define DEPOT_SMALL_BYTES (256 * KIB)   /* of a small one */
+#define DEPOT_HELD_BYTES (16 * MIB)     /* and of all classes */
+#define FILL_ONE_BYTES (16 * KIB)       /* a refill takes no more than one block from here on */
+#define REALLOC_CACHED_MAX (16 * KIB)   /* to twice its bytes or more, a chunk grows by a move up to this */
+#define FLOW_LEAST_BYTES (8 * KIB)   /* cached blocks above go home whenever the arena would have to grow */
+#define FLOW_MUCH_BYTES (2 * MIB)    /* and smaller ones if they are more than that, and than */
+#define FLOW_SHARE 32                /* 1/32 of what is mapped */
+#define PINNED_SHARE 4               /* room in slabs: all cached blocks go home if it is more than 1/4 of */
+#define PINNED_LEAST_BYTES (1 * MIB) /* what is mapped, and than this, when the arena would have to grow */
 #define CLEAN_TAKEN_BYTES (4 * GRANULE) /* clean granules taken before as many dirty ones are purged */
 #define RETAIN_BYTES (4 * MIB)          /* free chunks that keep the granules they cover */
 #define PIECE_FIRST_BYTES (16 * KIB)    /* what a thread carves from in a young arena: first, and later */

@@ -17,7 +17,7 @@ void cache_init(cache_t *cache, arena_t *arena)
     memset(cache->fill, 0, sizeof cache->fill);
     memset(cache->missed, 0, sizeof cache->missed);
     cache->graduated = 0;
-    cache->full_most = CACHE_HELD_BYTES;
+    cache->full_most = CACHE_FIRST_BYTES;
     cache->next_piece_bytes = PIECE_FIRST_BYTES;
     memset(cache->carved, 0, sizeof cache->carved);
     memset(cache->carved_noted, 0, sizeof cache->carved_noted);

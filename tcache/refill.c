@@ -104,8 +104,9 @@ static bool load_full(cache_t *cache, unsigned class)
         return false;
     }
     cache_load(cache, class, full);
-    size_t more = class > GRANULE_CLASSES ? magazine_bytes(class) : 0; /* of few blocks, at a mutex each */
-    cache->full_most = min_size(cache->full_most + more, CACHE_MOST_BYTES);
+    size_t most =
+        class > GRANULE_CLASSES ? CACHE_MOST_BYTES : CACHE_HELD_BYTES; /* few blocks, a mutex each */
+    cache->full_most = max_size(cache->full_most, min_size(2 * cache->full_most, most));
     return true;
 }
 

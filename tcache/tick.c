@@ -73,7 +73,7 @@ static bool decay(cache_t *cache, unsigned allocating)
             decay_class(cache, class, class == allocating);
         }
     }
-    cache->full_most = max_size(cache->full_bytes, CACHE_HELD_BYTES);
+    cache->full_most = max_size(cache->full_bytes, CACHE_FIRST_BYTES);
     cache_free_spares(cache, SPARES_IDLE);
     return true;
 }

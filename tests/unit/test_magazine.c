@@ -11,16 +11,15 @@ static void *block_number(size_t i)
     return (void *)(uintptr_t)(0x10000 + 16 * i);
 }
 
-static void it_holds_one_block_and_more_up_to_its_share_of_bytes(void **state)
+static void it_holds_few_blocks_and_more_up_to_its_share_of_bytes(void **state)
 {
     (void)state;
     for (unsigned class = 1; class <= CLASSES; class ++) {
         unsigned capacity = magazine_capacity(class);
-        size_t least = sizeclass_bytes[class] <= 256 * KIB ? 4 : 1;
-        assert_in_range(capacity, least, MAGAZINE_SLOTS);
-        assert_true(magazine_bytes(class) <= MAGAZINE_HELD_BYTES || capacity == least);
-        assert_true(capacity == MAGAZINE_SLOTS ||
-                    (capacity + 1) * sizeclass_bytes[class] > MAGAZINE_HELD_BYTES);
+        size_t bytes = sizeclass_bytes[class];
+        size_t few =
+            max_size(min_size(MAGAZINE_HELD_BYTES / bytes, MAGAZINE_FEW), bytes <= 256 * KIB ? 4 : 1);
+        assert_int_equal(capacity, max_size(min_size(MAGAZINE_SMALL_BYTES / bytes, MAGAZINE_SLOTS), few));
     }
 }
 
@@ -124,7 +123,7 @@ static void the_dummy_is_full_and_empty_at_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(it_holds_one_block_and_more_up_to_its_share_of_bytes),
+        cmocka_unit_test(it_holds_few_blocks_and_more_up_to_its_share_of_bytes),
         cmocka_unit_test(an_empty_one_shows_null_and_is_not_full),
         cmocka_unit_test(it_is_full_after_its_capacity_and_not_before),
         cmocka_unit_test(blocks_come_out_in_the_reverse_order),

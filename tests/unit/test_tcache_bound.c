@@ -86,11 +86,50 @@ static void caches_stay_where_what_lives_pins_the_slabs(void **state)
                 COUNT * 256 / 2);
 }
 
+static void *free_all_and_sleep(void *barrier)
+{
+    for (size_t i = 0; i < MOST_BLOCKS; i++)
+        arena_free(arena, blocks[i]);
+    pthread_barrier_wait(barrier);
+    pthread_barrier_wait(barrier);
+    return NULL;
+}
+
+static size_t held_by_others(void)
+{
+    size_t bytes = 0;
+
+    for (const cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena)
+        bytes += cache->thread->thread == &thread_self ? 0 : cache_held_bytes(cache, 1);
+    return bytes;
+}
+
+/* It never takes back what it has: who allocates gets it from the depot. */
+static void who_only_frees_keeps_little(void **state)
+{
+    pthread_t thread;
+    pthread_barrier_t barrier;
+    size_t most = CACHE_FIRST_BYTES;
+
+    (void)state;
+    for (size_t i = 0, size = 16; i < MOST_BLOCKS; i++, size = size < 1024 ? 17 * size / 16 : 16)
+        must((blocks[i] = arena_alloc(arena, size)) != NULL);
+    for (unsigned class = 1; class <= SMALL_CLASSES; class ++)
+        most += magazine_bytes(class);
+    must(pthread_barrier_init(&barrier, NULL, 2) == 0);
+    start_thread(&thread, free_all_and_sleep, &barrier);
+    pthread_barrier_wait(&barrier);
+    assert_in_range(held_by_others(), 1, most);
+    pthread_barrier_wait(&barrier);
+    must(pthread_join(thread, NULL) == 0 && pthread_barrier_destroy(&barrier) == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         in_arena(phases_of_one_size_each_take_turns_in_the_same_memory),
         in_arena(so_do_those_of_a_thread_that_sleeps_now),
+        in_arena(who_only_frees_keeps_little),
         in_arena(caches_stay_where_what_lives_pins_the_slabs),
     };
 

@@ -161,7 +161,7 @@ static void *free_passed_and_sleep(void *barrier)
 
 static void a_depot_is_made_when_a_thread_has_more_than_it_keeps(void **state)
 {
-    const size_t kept = (CACHE_HELD_BYTES / 4) / 64;
+    const size_t kept = (CACHE_FIRST_BYTES / 4) / 64;
 
     (void)state;
     must(PASSED > 2 * kept && arena_alloc_batch(arena, 64, PASSED, passed) == PASSED);
