@@ -56,7 +56,7 @@ static void *use_and_leave(void *blocks)
     void **out = blocks;
 
     for (size_t i = 0; i < 50; i++)
-        out[i] = take(200);
+        out[i] = take(64);
     for (size_t i = 0; i < 40; i++)
         arena_free(arena, out[i]);
     must(arena->cache_count == 1);
@@ -66,7 +66,7 @@ static void *use_and_leave(void *blocks)
 static void *take_its_place(void *blocks)
 {
     must(own_cache() == NULL);
-    void *block = take(200);
+    void *block = take(64);
     must(block == ((void **)blocks)[39]); /* the last that the other thread freed */
     must(arena->cache_count == 1 && arena->caches == own_cache());
     arena_free(arena, block);
