@@ -8,7 +8,13 @@
 #include "depot.h"
 #include "piece.h"
 
-enum { FILL_FIRST = 4, FILL_PREFETCHED = 16 };
+enum {
+    FILL_FIRST = 4,
+    FILL_FIRST_BYTES = 1024,
+    FILL_PREFETCHED = 16,
+    FILL_SOON = 256, /* allocations from the cache, of all classes */
+    FILL_LATE = 2048
+};
 
 /* Inside; leaves. */
 static NOINLINE void *alloc_from_own(cache_t *cache, size_t class)
@@ -38,6 +44,25 @@ void *cache_alloc_empty(cache_t *cache, size_t class, size_t request)
     return block;
 }
 
+/*
+ * Blocks that a refill takes: twice as many as the last one if they lasted for less than FILL_SOON allocations, a quarter
+ * if for more than FILL_LATE: a class that is seldom empty would get a magazine full each time.
+ */
+static size_t next_fill(cache_t *cache, unsigned class)
+{
+    size_t bytes = sizeclass_bytes[class], fill = cache->fill[class];
+    uint16_t now = (uint16_t)cache_allocations(cache);
+    uint16_t lasted = (uint16_t)(now - cache->filled_at[class]);
+    cache->filled_at[class] = now;
+    if (bytes >= FILL_ONE_BYTES) {
+        return 1;
+    }
+    if (fill == 0) {
+        return max_size(min_size(FILL_FIRST, FILL_FIRST_BYTES / bytes), 1);
+    }
+    return lasted < FILL_SOON ? 2 * fill : lasted <= FILL_LATE ? fill : (fill + 3) / 4;
+}
+
 void *cache_refill(cache_t *cache, unsigned class, size_t request)
 {
     void **top = cache->top[class];
@@ -58,13 +83,12 @@ void *cache_refill(cache_t *cache, unsigned class, size_t request)
         cache_note_used(cache, class);
     }
     unsigned capacity = magazine_capacity(class);
-    size_t want = min_size(max_size(cache->fill[class], FILL_FIRST), capacity);
-    want = sizeclass_bytes[class] < FILL_ONE_BYTES ? want : 1;
+    size_t want = min_size(next_fill(cache, class), capacity);
     size_t got = alloc_fill(cache->arena, class, top + 1, want, &cache->settle_due, &cache->took_zero);
     if (got == 0) {
         return NULL;
     }
-    cache->fill[class] = (uint8_t)min_size(2 * want, capacity);
+    cache->fill[class] = (uint8_t)want;
     if (class <= SMALL_CLASSES && pagemap_entry(top[got]) == (cache->tag | class)) {
         cache->graduated |= (uint64_t)1 << class;
     }

@@ -54,7 +54,8 @@ typedef struct cache {
     uint16_t full_count[CLASSES + 1];
     size_t full_bytes;                /* of all classes */
     size_t full_most;                 /* which these may be; a class's a quarter */
-    uint8_t fill[CLASSES + 1];        /* blocks that the next refill asks for */
+    uint8_t fill[CLASSES + 1];        /* blocks that the last refill asked for, or 0 */
+    uint16_t filled_at[CLASSES + 1];  /* low bits of the allocations at the last refill */
     uint16_t full_least[CLASSES + 1]; /* of full_count, since the last decay */
     uint16_t held[CLASSES + 1];       /* the loaded magazine at the last decay, as a hash */
     uint64_t decayed_ms;

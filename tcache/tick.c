@@ -47,7 +47,6 @@ static void decay_class(cache_t *cache, unsigned class, bool allocating)
         cache_empty_full(cache, class, cache_unchain(cache, class));
     }
     cache->full_least[class] = cache->full_count[class];
-    cache->fill[class] /= 4; /* or who asks now and then would take a magazine full each time */
     cache->held[class] = mark_of(cache, class);
     bool empty = cache->next[class] == NULL && cache->full[class] == NULL;
     if (empty && !allocating && !cache_is_worth_a_magazine(cache, class)) {

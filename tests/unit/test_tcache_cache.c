@@ -200,17 +200,27 @@ static void come_to_a_tick_after_a_while(void)
 }
 
 /* A class that is used now and then would take a magazine full each time. */
-static void a_refill_takes_few_blocks_again_after_a_while(void **state)
+static void a_refill_takes_many_blocks_only_where_they_are_used_up_soon(void **state)
 {
     unsigned class = sizeclass_of(256);
+    uint8_t fill = 0;
 
     (void)state;
-    take(256);
-    for (int i = 0; i < 1000; i++)
+    for (int i = 0; i < 1000; i++) {
         take(256);
-    assert_int_equal(own_cache()->fill[class], magazine_capacity(class));
-    come_to_a_tick_after_a_while();
-    assert_int_equal(own_cache()->fill[class], magazine_capacity(class) / 4);
+        assert_true(own_cache()->fill[class] <= (fill == 0 ? 4 : 2 * fill));
+        fill = own_cache()->fill[class];
+    }
+    assert_int_equal(fill, magazine_capacity(class));
+    for (int i = 0; i < 5; i++) {
+        while (own_cache()->next[class] != NULL)
+            take(256);
+        churn(2500, 64);
+        take(256);
+        fill = (uint8_t)((fill + 3) / 4);
+        assert_int_equal(own_cache()->fill[class], fill);
+    }
+    assert_int_equal(fill, 1);
 }
 
 /* Frees many and takes them back, some from the depot. */
@@ -355,7 +365,7 @@ int main(void)
         in_roomy_arena(blocks_of_slabs_are_no_reason_to_keep_more),
         in_roomy_arena(what_a_cache_holds_is_used_before_the_arena_is_asked),
         in_roomy_arena(the_good_size_holds_after_another_thread_gave_the_class_up),
-        in_arena(a_refill_takes_few_blocks_again_after_a_while),
+        in_arena(a_refill_takes_many_blocks_only_where_they_are_used_up_soon),
         in_roomy_arena(next_is_always_what_top_points_to),
     };
 
