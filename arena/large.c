@@ -35,6 +35,16 @@ static bool unmap_large(arena_t *arena, char *start, size_t bytes)
     return source_return(arena, source_of(arena), start, bytes);
 }
 
+/* Makes the map ready for a block that begins there. False: no memory. */
+static bool prepare_map(const char *start)
+{
+    if (!pagemap_ensure(start, 1)) {
+        return false;
+    }
+    pagemap_claim(granule_of(start), 1);
+    return true;
+}
+
 static void enter_in_map(arena_t *arena, large_t *large)
 {
     pagemap_tag(granule_of(large->start))->descriptor = large;
@@ -63,26 +73,71 @@ static void note_taken(arena_t *arena, size_t bytes)
     arena->granules->large_taken_bytes += bytes;
 }
 
-/* In the place of one that went. */
+/* In the place of one that went, or of what is left of that. */
 static void *reuse_parked(arena_t *arena, size_t bytes, size_t alignment, bool *zero)
 {
-    large_t *large = arena->granules->park.start == NULL ? NULL : meta_calloc(sizeof *large);
+    const park_t *park = &arena->granules->park;
+    bool fits = park->bytes >= bytes && is_aligned(park->start, alignment) && prepare_map(park->start);
+    large_t *large = fits ? meta_calloc(sizeof *large) : NULL;
     if (large == NULL) {
         return NULL;
     }
     lock_acquire(&arena->lock);
-    *large = (large_t){.start = park_take_locked(arena, bytes, alignment),
-                       .bytes = bytes,
-                       .mapping = arena->granules->park.mapping};
-    char *start = large->start;
-    if (start != NULL) {
-        publish(arena, large);
-        *zero = false;
-    }
+    *large = (large_t){.bytes = bytes, .mapping = park->mapping};
+    large->start = park_take_locked(arena, bytes);
+    publish(arena, large);
     lock_release(&arena->lock);
-    if (start == NULL) {
-        meta_free(large);
+    *zero = false;
+    return large->start;
+}
+
+/* Makes [start, start + bytes) longer or shorter, in place or elsewhere; where it then is, or NULL. Caller holds grow. */
+static char *remap(char *start, size_t bytes, size_t new_bytes)
+{
+    if (os_resize(start, bytes, new_bytes)) {
+        return start;
     }
+    char *target = os_map(new_bytes, GRANULE, (os_map_options_t){0});
+    if (target == NULL) {
+        return NULL;
+    }
+    if (!prepare_map(target)) {
+        os_unmap(target, new_bytes);
+        return NULL;
+    }
+    /* If the kernel refuses, it may have unmapped the target already, and another thread mapped there: whatever
+     * is left of it stays. It was never touched. */
+    return os_move(start, bytes, target, new_bytes) ? target : NULL;
+}
+
+/*
+ * In the place of one that went and was shorter, but not by half: the kernel makes it longer, and its pages stay. A buffer
+ * that is made anew a little larger each time would else fault for all of it each time.
+ */
+static void *reuse_lengthened(arena_t *arena, size_t bytes, size_t alignment, bool *zero)
+{
+    const park_t *park = &arena->granules->park;
+    size_t parked = park->bytes;
+    if (parked < bytes / 2 || parked >= bytes || alignment > GRANULE || !is_aligned(park->start, GRANULE) ||
+        !prepare_map(park->start) || !region_reserve(arena, bytes - parked)) {
+        return NULL;
+    }
+    large_t *large = meta_calloc(sizeof *large);
+    char *start = large == NULL ? NULL : remap(park->start, parked, bytes);
+    if (start == NULL) {
+        region_unreserve(arena, bytes - parked);
+        meta_free(large);
+        return NULL;
+    }
+    lock_acquire(&arena->lock);
+    park_take_locked(arena, parked);
+    *large = (large_t){.start = start, .bytes = bytes, .mapping = ++arena->granules->park.last_mapping};
+    publish(arena, large);
+    note_taken(arena, bytes - parked);
+    region_count_locked(arena, bytes - parked);
+    arena->totals.kernel_calls++;
+    lock_release(&arena->lock);
+    *zero = false;
     return start;
 }
 
@@ -92,7 +147,7 @@ static void *alloc_reserved(arena_t *arena, size_t bytes, size_t alignment, bool
     char *start = large == NULL ? NULL : map_large(arena, bytes, alignment, zero);
     bool taken = start != NULL &&
                  pagemap_entry(start) != 0; /* part of another arena's block: the map cannot hold both */
-    if (start == NULL || taken || !is_aligned(start, alignment) || !pagemap_ensure(start, 1)) {
+    if (start == NULL || taken || !is_aligned(start, alignment) || !prepare_map(start)) {
         if (start != NULL) {
             unmap_large(arena, start, bytes);
         }
@@ -100,7 +155,6 @@ static void *alloc_reserved(arena_t *arena, size_t bytes, size_t alignment, bool
         return NULL;
     }
     *large = (large_t){.start = start, .bytes = bytes, .mapping = ++arena->granules->park.last_mapping};
-    pagemap_claim(granule_of(start), 1);
     lock_acquire(&arena->lock);
     publish(arena, large);
     note_taken(arena, bytes);
@@ -119,6 +173,7 @@ void *large_alloc(arena_t *arena, size_t request, size_t alignment, bool *zero)
     alignment = max_size(alignment, GRANULE);
     lock_acquire(&arena->grow); /* while mapped_bytes and what explains them differ */
     void *block = reuse_parked(arena, bytes, alignment, zero);
+    block = block != NULL ? block : reuse_lengthened(arena, bytes, alignment, zero);
     if (block == NULL) {
         park_drop(arena);
         park_note_mapped(arena);
@@ -176,13 +231,14 @@ static void keep(arena_t *arena, const large_t *large)
     region_keep(arena, source_of(arena), large->start, large->bytes);
 }
 
-/* What follows it is a chunk, and may have its pages: whole granules of it become a region. False: it is as it was. */
+/* What follows it is a chunk, and may have its pages: whole granules of it become a region. Not so of a block that was
+ * the only one, but for one that it was copied to: it waits, and may be made longer. False: it is as it was. */
 static bool pass_to_chunks(arena_t *arena, const large_t *large, size_t room)
 {
     size_t whole = align_down(large->bytes, GRANULE), tail = large->bytes - whole;
-    if (whole == 0 || large->bytes > room || large->bytes >= arena->large_threshold ||
-        arena->source == ARENA_SOURCE_HOOKS || !park_is_wanted(arena) ||
-        (tail != 0 && !os_unmap(large->start + whole, tail))) {
+    if (arena->totals.large_blocks < 2 || whole == 0 || large->bytes > room ||
+        large->bytes >= arena->large_threshold || arena->source == ARENA_SOURCE_HOOKS ||
+        !park_is_wanted(arena) || (tail != 0 && !os_unmap(large->start + whole, tail))) {
         return false;
     }
     lock_acquire(&arena->lock);
@@ -217,26 +273,6 @@ misuse_t large_free(arena_t *arena, void *block, size_t room)
     return MISUSE_NONE;
 }
 
-/* Makes [block, block + old) `bytes` long, in place or elsewhere; where it then is, or NULL. Caller holds grow. */
-static void *remap(large_t *large, size_t bytes)
-{
-    if (os_resize(large->start, large->bytes, bytes)) {
-        return large->start;
-    }
-    void *target = os_map(bytes, GRANULE, (os_map_options_t){0});
-    if (target == NULL) {
-        return NULL;
-    }
-    if (!pagemap_ensure(target, 1)) {
-        os_unmap(target, bytes);
-        return NULL;
-    }
-    pagemap_claim(granule_of(target), 1);
-    /* If the kernel refuses, it may have unmapped the target already, and another thread mapped there: whatever
-     * is left of it stays. It was never touched. */
-    return os_move(large->start, large->bytes, target, bytes) ? target : NULL;
-}
-
 /* Its entry leaves the map while the kernel may move it, because its old address may at once be another's. */
 static void *remap_reserved(arena_t *arena, void *block, size_t bytes)
 {
@@ -245,7 +281,7 @@ static void *remap_reserved(arena_t *arena, void *block, size_t bytes)
     large->moving = true;
     pagemap_set(granule_of(block), 1, 0);
     lock_release(&arena->lock);
-    void *moved = remap(large, bytes);
+    char *moved = remap(large->start, large->bytes, bytes);
     lock_acquire(&arena->lock);
     arena->totals.kernel_calls++;
     if (moved != NULL) {
@@ -281,8 +317,9 @@ static bool extend(arena_t *arena, const void *block, size_t bytes)
     large_t *large = large_find_locked(arena, block);
     size_t more = bytes - large->bytes;
     bool done = arena->granules->park.start == large->start + large->bytes &&
-                arena->granules->park.mapping == large->mapping && park_take_locked(arena, more, 1) != NULL;
+                arena->granules->park.mapping == large->mapping && arena->granules->park.bytes >= more;
     if (done) {
+        park_take_locked(arena, more);
         arena->totals.large_bytes += more;
         large->bytes = bytes;
     }

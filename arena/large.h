@@ -23,7 +23,7 @@ typedef struct large {
 HIDDEN void *large_alloc(arena_t *arena, size_t request, size_t alignment, bool *zero);
 
 /* Caller holds no lock. A block that is none of the arena's large ones is reported. One of at most `room` bytes, where
- * large blocks come and go and the next of its size is to be a chunk, becomes a region, free and dirty. */
+ * several large blocks come and go and the next of its size is to be a chunk, becomes a region, free and dirty. */
 HIDDEN misuse_t large_free(arena_t *arena, void *block, size_t room);
 
 /* Makes it `request` bytes, in place or moved by the kernel; NULL: nothing changed. *when, if `when` is not NULL: a

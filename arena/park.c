@@ -1,6 +1,7 @@
 /* park.c: see park.h. */
 #include "park.h"
 
+#include "check.h"
 #include "os.h"
 #include "util.h"
 
@@ -50,13 +51,11 @@ bool park_put(arena_t *arena, char *start, size_t bytes, uint32_t mapping)
     return room;
 }
 
-char *park_take_locked(arena_t *arena, size_t bytes, size_t alignment)
+char *park_take_locked(arena_t *arena, size_t bytes)
 {
     park_t *park = &arena->granules->park;
     char *start = park->start;
-    if (bytes > park->bytes || !is_aligned(start, alignment)) {
-        return NULL;
-    }
+    check_debug(bytes <= park->bytes);
     park->bytes -= bytes;
     park->start = park->bytes == 0 ? NULL : start + bytes;
     return start;

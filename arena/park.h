@@ -1,6 +1,6 @@
 /*
  * park.h: the memory of the large block that was freed last, kept a while for the next one where large blocks come and
- * go: a buffer that grows by reallocation, again and again, finds its pages where it left them. One mapping an arena,
+ * go: a buffer that grows, by reallocation or made anew, finds its pages where it left them. One mapping an arena,
  * at most PARK_MAX_BYTES, for PURGE_DELAY_MS of activity. The first block that goes is never kept: only an arena that
  * mapped a large block soon after it had freed one parks.
  */
@@ -21,9 +21,9 @@ HIDDEN bool park_is_wanted(const arena_t *arena);
  * mapped_bytes; false: the caller unmaps it. */
 HIDDEN bool park_put(arena_t *arena, char *start, size_t bytes, uint32_t mapping);
 
-/* Caller holds both locks. The first `bytes` of what is parked, in the books as nothing yet; NULL: not so much, or not
- * so aligned. Contents unknown. */
-HIDDEN char *park_take_locked(arena_t *arena, size_t bytes, size_t alignment);
+/* Caller holds both locks. The first `bytes` of what is parked, at least so many, in the books as nothing yet. Contents
+ * unknown. */
+HIDDEN char *park_take_locked(arena_t *arena, size_t bytes);
 
 /* Caller holds grow. Unmaps what is parked; if the kernel refuses, it stays. Returns how many bytes went. */
 HIDDEN size_t park_drop(arena_t *arena);

@@ -105,6 +105,17 @@ static void *allocate_elsewhere(void *context)
     return NULL;
 }
 
+/* A buffer that is made anew, a little larger each time: what is parked is made longer. */
+static void make_anew(work_t *work, size_t bytes)
+{
+    for (int i = 0; i < 5; i++, bytes += bytes / 4) {
+        hold(work, arena_alloc(work->arena, bytes), bytes);
+        verify(work);
+        release(work, work->held == 0 ? 0 : work->held - 1, 1);
+        verify(work);
+    }
+}
+
 static void work_on(work_t *work, size_t largest)
 {
     static const size_t sizes[] = {0, 16, 100, 1000, 5000, 30000, 100000, 300000};
@@ -133,6 +144,8 @@ static void work_on(work_t *work, size_t largest)
     release(work, 0, 2);
     arena_trim(work->arena, 0);
     verify(work);
+    if (largest >= 256 * KIB)
+        make_anew(work, 2 * largest);
     for (size_t i = 0; i < 6; i++)
         hold(work, arena_alloc(work->arena, largest / 6), largest / 6);
     release(work, 0, 1);
