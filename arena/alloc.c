@@ -142,28 +142,37 @@ static bool flow_one(arena_t *arena, size_t usable)
     return flowed;
 }
 
-/*
- * Whether slabs have so much room that what is cached may keep many of them from being empty: a block a slab is enough.
- * After that was looked into, not before there is much more.
- */
-static bool is_pinned_locked(const arena_t *arena)
+/* Room in slabs beyond what was left when all caches last went home for it. */
+static size_t new_room_locked(arena_t *arena)
 {
-    granules_t *granules = arena->granules;
     size_t room = arena->totals.slab_free_usable;
-    size_t mapped = arena->totals.mapped_bytes;
-    size_t more = room - min_size(room, granules->room_left_bytes);
-    granules->room_left_bytes = min_size(room, granules->room_left_bytes);
-    return room > max_size(mapped / PINNED_SHARE, PINNED_LEAST_BYTES) && more > mapped / (2 * PINNED_SHARE);
+    granules_t *granules = arena->granules;
+    granules->room_left_bytes = min_size(granules->room_left_bytes, room);
+    return room - granules->room_left_bytes;
 }
 
-/* Takes what every thread has cached. */
-static void unpin(arena_t *arena)
+/* Whether slabs have so much room that what is cached may keep many of them from being empty: a block a slab is enough.
+ * Where that was looked into, not before there is much more: what lives pins slabs, too. */
+static bool may_be_pinned_locked(arena_t *arena)
+{
+    size_t mapped = arena->totals.mapped_bytes;
+    return new_room_locked(arena) > mapped / (2 * PINNED_SHARE) &&
+           arena->totals.slab_free_usable > max_size(mapped / PINNED_SHARE, PINNED_LEAST_BYTES);
+}
+
+/* Takes what is cached: by all threads, or by the caller's and in the depot. */
+static void drain_caches(arena_t *arena, bool all)
 {
     void *culprit = NULL;
-    misuse_t wrong = cachehook_reclaim(arena, true, &culprit);
+    misuse_t wrong = cachehook_reclaim(arena, all, &culprit);
     if (UNLIKELY(wrong != MISUSE_NONE)) {
         misuse(wrong, arena, culprit);
     }
+}
+
+static void unpin(arena_t *arena)
+{
+    drain_caches(arena, true);
     lock_acquire(&arena->lock);
     arena->granules->room_left_bytes = arena->totals.slab_free_usable;
     lock_release(&arena->lock);
@@ -185,7 +194,7 @@ static void flow_back(arena_t *arena)
     if (grew && arena->granules != NULL) {
         arena->granules->flowed_at_bytes = mapped;
     }
-    bool pinned = arena->granules != NULL && is_pinned_locked(arena);
+    bool pinned = arena->granules != NULL && may_be_pinned_locked(arena);
     lock_release(&arena->lock);
     if (pinned) {
         unpin(arena);
@@ -301,11 +310,7 @@ static void reclaim(arena_t *arena)
     bool again = now - arena->failed_at_ms <= RETRY_PAUSE_MS;
     arena->failed_at_ms = again ? arena->failed_at_ms : now;
     lock_release(&arena->lock);
-    void *culprit = NULL;
-    misuse_t wrong = cachehook_reclaim(arena, !again, &culprit);
-    if (UNLIKELY(wrong != MISUSE_NONE)) {
-        misuse(wrong, arena, culprit);
-    }
+    drain_caches(arena, !again);
     if (arena->in_buffer) {
         return;
     }
