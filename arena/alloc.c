@@ -215,6 +215,20 @@ static void end_growth(arena_t *arena)
     }
 }
 
+/* The arena gets room for `need` bytes, and the mutex is held then; false: it does not. Caller holds grow. */
+static bool grow_and_lock(arena_t *arena, size_t need)
+{
+    if (!arena->in_buffer && large_unpark(arena, need)) {
+        lock_acquire(&arena->lock);
+        return true;
+    }
+    if (!region_grow_and_lock(arena, need)) {
+        return false;
+    }
+    alloc_adopt_raw_locked(arena);
+    return true;
+}
+
 /* Looks again with `grow` held, because another thread may have grown meanwhile; then grows. */
 static void *grow_and_take(arena_t *arena, const want_t *want, bool *zero)
 {
@@ -232,8 +246,7 @@ static void *grow_and_take(arena_t *arena, const want_t *want, bool *zero)
         block = take_locked(arena, want, zero);
     }
     lock_release(&arena->lock);
-    if (block == NULL && region_grow_and_lock(arena, need)) {
-        alloc_adopt_raw_locked(arena);
+    if (block == NULL && grow_and_lock(arena, need)) {
         block = take_locked(arena, want, zero);
         lock_release(&arena->lock);
     }
@@ -252,8 +265,7 @@ static bool make_room(arena_t *arena, size_t need)
         room = run_find_locked(arena, (uint32_t)((need + GRANULE - 1) >> GRANULE_LOG2)) != 0;
         lock_release(&arena->lock);
     }
-    if (!room && region_grow_and_lock(arena, need)) {
-        alloc_adopt_raw_locked(arena);
+    if (!room && grow_and_lock(arena, need)) {
         lock_release(&arena->lock);
         room = true;
     }

@@ -136,6 +136,7 @@ enum {
     (256 * KIB) /* the threshold of large blocks begins here; from here on zero pages pay */
 #define LARGE_MAX_BYTES (32 * MIB) /* and rises to this */
 #define PARK_MAX_BYTES (64 * MIB)  /* what a freed large block may leave mapped for the next */
+#define UNPARK_SHARE 4             /* growth beside it, as a share of it, that ends its wait */
 #define DIRTY_MIN_BYTES (16 * MIB) /* free resident bytes an arena may keep, or 1/16 of its peak */
 #define RETAKEN_BYTES (8 * MIB)    /* what may be given back and taken again in a while, before more stays */
 #define TICK_RETAIN_BYTES (4 * GRANULE) /* and what a tick lets stay of them at least, or nothing */

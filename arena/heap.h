@@ -65,7 +65,8 @@ typedef struct {
     uint64_t freed_ms; /* when the last one went */
     char *start;       /* what is left of it */
     size_t bytes;
-    uint32_t mapping; /* whose part that is: see large_t */
+    size_t mapped_bytes; /* by the arena, when it came */
+    uint32_t mapping;    /* whose part that is: see large_t */
     uint32_t last_mapping;
 } park_t;
 

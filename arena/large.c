@@ -231,21 +231,51 @@ static void keep(arena_t *arena, const large_t *large)
     region_keep(arena, source_of(arena), large->start, large->bytes);
 }
 
-/* What follows it is a chunk, and may have its pages: whole granules of it become a region. Not so of a block that was
- * the only one, but for one that it was copied to: it waits, and may be made longer. False: it is as it was. */
-static bool pass_to_chunks(arena_t *arena, const large_t *large, size_t room)
+/*
+ * Whether a block that goes is not to become chunks: it was the only one, but for one that it was copied to, so that the
+ * next one may be that block made longer. Under a limit nothing waits that chunks could use.
+ */
+static bool waits(const arena_t *arena)
 {
-    size_t whole = align_down(large->bytes, GRANULE), tail = large->bytes - whole;
-    if (arena->totals.large_blocks < 2 || whole == 0 || large->bytes > room ||
-        large->bytes >= arena->large_threshold || arena->source == ARENA_SOURCE_HOOKS ||
-        !park_is_wanted(arena) || (tail != 0 && !os_unmap(large->start + whole, tail))) {
+    return arena->totals.large_blocks < 2 && arena->limit_bytes == 0 && arena->purge_delay_ms != UINT32_MAX;
+}
+
+/* Whole granules of it become a region, free and dirty; the rest goes. False: it is as it was. */
+static bool pass_to_chunks(arena_t *arena, char *start, size_t bytes)
+{
+    size_t whole = align_down(bytes, GRANULE), tail = bytes - whole;
+    if (whole == 0 || bytes >= arena->large_threshold || arena->source == ARENA_SOURCE_HOOKS ||
+        !park_is_wanted(arena) || !is_aligned(start, GRANULE) ||
+        (tail != 0 && !os_unmap(start + whole, tail))) {
         return false;
     }
     lock_acquire(&arena->lock);
     arena->totals.mapped_bytes -= tail;
-    arena->granules->large_taken_bytes -= min_size(arena->granules->large_taken_bytes, large->bytes);
+    arena->granules->large_taken_bytes -= min_size(arena->granules->large_taken_bytes, bytes);
     lock_release(&arena->lock);
-    region_keep(arena, ARENA_SOURCE_MMAP, large->start, whole);
+    region_keep(arena, ARENA_SOURCE_MMAP, start, whole);
+    return true;
+}
+
+bool large_unpark(arena_t *arena, size_t need)
+{
+    const park_t *park = &arena->granules->park;
+    char *start = park->start;
+    size_t bytes = park->bytes;
+    lock_acquire(&arena->lock);
+    size_t mapped = arena->totals.mapped_bytes;
+    lock_release(&arena->lock);
+    if (bytes == 0 || mapped - min_size(park->mapped_bytes, mapped) < bytes / UNPARK_SHARE) {
+        return false;
+    }
+    bool passes = need <= align_down(bytes, GRANULE) && pass_to_chunks(arena, start, bytes);
+    if (!passes) {
+        park_drop(arena);
+        return false;
+    }
+    lock_acquire(&arena->lock);
+    park_take_locked(arena, bytes);
+    lock_release(&arena->lock);
     return true;
 }
 
@@ -258,8 +288,8 @@ misuse_t large_free(arena_t *arena, void *block, size_t room)
         return MISUSE_INTERIOR;
     }
     park_note_freed(arena);
-    bool stays =
-        pass_to_chunks(arena, large, room) || park_put(arena, large->start, large->bytes, large->mapping);
+    bool passes = !waits(arena) && large->bytes <= room && pass_to_chunks(arena, large->start, large->bytes);
+    bool stays = passes || park_put(arena, large->start, large->bytes, large->mapping);
     bool gone = !stays && unmap_large(arena, large->start, large->bytes);
     if (!gone && !stays) {
         keep(arena, large);

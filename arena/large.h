@@ -26,6 +26,10 @@ HIDDEN void *large_alloc(arena_t *arena, size_t request, size_t alignment, bool 
  * several large blocks come and go and the next of its size is to be a chunk, becomes a region, free and dirty. */
 HIDDEN misuse_t large_free(arena_t *arena, void *block, size_t room);
 
+/* Caller holds grow; not of a buffer. Chunks lack `need` bytes: once they have grown beside what is parked by a quarter of
+ * that, it becomes such a region, or goes if it is not as much. True: a region. */
+HIDDEN bool large_unpark(arena_t *arena, size_t need);
+
 /* Makes it `request` bytes, in place or moved by the kernel; NULL: nothing changed. *when, if `when` is not NULL: a
  * time at which no other thread can have got the old place yet, nor have left the new one only later. */
 HIDDEN void *large_realloc(arena_t *arena, void *block, size_t request, uint64_t *when);

@@ -45,6 +45,7 @@ bool park_put(arena_t *arena, char *start, size_t bytes, uint32_t mapping)
     if (room) {
         park->start = start;
         park->mapping = mapping;
+        park->mapped_bytes = arena->totals.mapped_bytes;
         park->bytes += bytes;
     }
     lock_release(&arena->lock);

@@ -339,6 +339,72 @@ static void where_chunks_follow_they_get_its_pages(void **state)
     assert_int_equal(may_stay_idle(&(arena_options_t){.flags = ARENA_CHECKED}), 0);
 }
 
+/* A large block was the only one three times, and what becomes of the last is seen. Again if the machine stood still. */
+static arena_t *arena_with_one_gone(const arena_options_t *options, size_t bytes)
+{
+    for (;;) {
+        double began = now_seconds();
+        arena_t *arena = arena_create(options);
+
+        for (size_t i = 1; i <= 3; i++) {
+            char *block = arena_alloc(arena, bytes - (3 - i) * MIB);
+            must(pagemap_entry(block) == (arena->tag | KIND_LARGE));
+            fill(block, 100, 1);
+            arena_free(arena, block);
+        }
+        if (now_seconds() - began < PURGE_DELAY_MS / 2000.0)
+            return arena;
+        arena_destroy(arena);
+    }
+}
+
+static size_t peak_with_chunks_beside(size_t parked, size_t beside)
+{
+    arena_t *arena = arena_with_one_gone(NULL, parked);
+
+    assert_int_equal(arena->granules->park.bytes, parked);
+    for (size_t got = 0; got < beside; got += 100000)
+        must(arena_alloc(arena, 100000) != NULL);
+    assert_int_equal(arena->granules->park.bytes, 0);
+    size_t peak = stats_of(arena).peak_mapped_bytes;
+    assert_int_equal(arena_check(arena), 0);
+    arena_destroy(arena);
+    return peak;
+}
+
+static void chunks_that_grow_beside_it_get_its_pages(void **state)
+{
+    (void)state;
+    assert_true(peak_with_chunks_beside(8 * MIB, 8 * MIB) <= 13 * MIB);
+    assert_true(peak_with_chunks_beside(BYTES, 40 * MIB) <=
+                BYTES + 20 * MIB); /* too large to be theirs: it goes */
+}
+
+static void it_does_not_wait_where_chunks_could_lack_it(void **state)
+{
+    static const arena_options_t options[] = {{.limit_bytes = 100 * MIB}, {.purge_delay_ms = UINT32_MAX}};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        arena_t *arena = arena_with_one_gone(&options[i], 8 * MIB);
+        assert_int_equal(arena->granules->park.bytes, 0);
+        assert_int_equal(arena->totals.dirty_bytes, 8 * MIB);
+        arena_destroy(arena);
+    }
+}
+
+static void it_goes_in_time_without_caches(void **state)
+{
+    (void)state;
+    arena_t *arena = arena_with_one_gone(&(arena_options_t){.flags = ARENA_NO_CACHE}, 20 * MIB);
+    assert_int_equal(arena->granules->park.bytes, 20 * MIB);
+    for (double until = now_seconds() + 60; arena->granules->park.bytes != 0; usleep(10000)) {
+        must(now_seconds() < until);
+        arena_free(arena, arena_alloc(arena, 64));
+    }
+    arena_destroy(arena);
+}
+
 static void it_makes_room_under_a_limit(void **state)
 {
     (void)state;
@@ -366,6 +432,9 @@ int main(void)
         cmocka_unit_test(it_is_bounded_and_can_be_declined),
         cmocka_unit_test(it_goes_with_a_trim_a_reset_and_time),
         cmocka_unit_test(where_chunks_follow_they_get_its_pages),
+        cmocka_unit_test(chunks_that_grow_beside_it_get_its_pages),
+        cmocka_unit_test(it_does_not_wait_where_chunks_could_lack_it),
+        cmocka_unit_test(it_goes_in_time_without_caches),
         cmocka_unit_test(it_makes_room_under_a_limit),
     };
 
