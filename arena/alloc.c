@@ -160,11 +160,10 @@ static bool may_be_pinned_locked(arena_t *arena)
            arena->totals.slab_free_usable > max_size(mapped / PINNED_SHARE, PINNED_LEAST_BYTES);
 }
 
-/* Takes what is cached: by all threads, or by the caller's and in the depot. */
-static void drain_caches(arena_t *arena, bool all)
+static void drain_caches(arena_t *arena, reach_t reach)
 {
     void *culprit = NULL;
-    misuse_t wrong = cachehook_reclaim(arena, all, &culprit);
+    misuse_t wrong = cachehook_reclaim(arena, reach, &culprit);
     if (UNLIKELY(wrong != MISUSE_NONE)) {
         misuse(wrong, arena, culprit);
     }
@@ -172,7 +171,7 @@ static void drain_caches(arena_t *arena, bool all)
 
 static void unpin(arena_t *arena)
 {
-    drain_caches(arena, true);
+    drain_caches(arena, REACH_IDLE);
     lock_acquire(&arena->lock);
     arena->granules->room_left_bytes = arena->totals.slab_free_usable;
     lock_release(&arena->lock);
@@ -322,7 +321,7 @@ static void reclaim(arena_t *arena)
     bool again = now - arena->failed_at_ms <= RETRY_PAUSE_MS;
     arena->failed_at_ms = again ? arena->failed_at_ms : now;
     lock_release(&arena->lock);
-    drain_caches(arena, !again);
+    drain_caches(arena, again ? REACH_OWN : REACH_ALL);
     if (arena->in_buffer) {
         return;
     }

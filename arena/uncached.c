@@ -78,10 +78,10 @@ bool cachehook_earn_magazine(arena_t *arena, unsigned class)
     return false;
 }
 
-misuse_t cachehook_reclaim(arena_t *arena, bool all, void **culprit)
+misuse_t cachehook_reclaim(arena_t *arena, reach_t reach, void **culprit)
 {
     (void)arena;
-    (void)all;
+    (void)reach;
     (void)culprit;
     return MISUSE_NONE;
 }

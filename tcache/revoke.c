@@ -38,8 +38,8 @@ static bool is_at_rest(const cache_t *cache)
     return is_own(cache) || is_orphan(cache);
 }
 
-/* Spins, then sleeps, until the thread is out of its fast path; false: it did not leave in time. */
-static bool wait_until_idle(thread_t *thread)
+/* Spins, then sleeps, until the thread is out of its fast path; false: it did not leave in `patience_ms` more. */
+static bool wait_until_idle(thread_t *thread, unsigned patience_ms)
 {
     uint64_t deadline = 0;
     for (unsigned turn = 0;; turn++) {
@@ -57,8 +57,8 @@ static bool wait_until_idle(thread_t *thread)
             continue;
         }
         uint64_t now = os_now_ms();
-        deadline = deadline == 0 ? now + REVOKE_POLL_MS : deadline;
-        if (now > deadline) {
+        deadline = deadline == 0 ? now + patience_ms : deadline;
+        if (patience_ms == 0 || now > deadline) {
             return false;
         }
         os_sleep_us(50);
@@ -89,14 +89,14 @@ static void begin_stop(arena_t *arena)
 }
 
 /* Second half, after the barrier. */
-static void end_stop(arena_t *arena)
+static void end_stop(arena_t *arena, unsigned patience_ms)
 {
     for (cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
         if (stays_stopped(cache)) {
             continue;
         }
-        cache->stopped =
-            is_at_rest(cache) || (cache->stopped && reach_works && wait_until_idle(cache->thread->thread));
+        cache->stopped = is_at_rest(cache) || (cache->stopped && reach_works &&
+                                               wait_until_idle(cache->thread->thread, patience_ms));
         if (cache->stopped) {
             lock_acquire(&arena->lock);
             piece_close_locked(cache);
@@ -133,14 +133,19 @@ static void barrier(void)
     }
 }
 
-void cachehook_stop(arena_t *arena)
+static void stop(arena_t *arena, unsigned patience_ms)
 {
     check_debug(lock_is_held(&registry_lock));
     begin_stop(arena);
     if (has_others(arena) && !lock_fork_passes) {
         barrier();
     }
-    end_stop(arena);
+    end_stop(arena, patience_ms);
+}
+
+void cachehook_stop(arena_t *arena)
+{
+    stop(arena, REVOKE_POLL_MS);
 }
 
 void cachehook_resume(arena_t *arena)
@@ -264,7 +269,7 @@ static misuse_t drain_own(arena_t *arena, void **culprit)
     return wrong;
 }
 
-misuse_t cachehook_reclaim(arena_t *arena, bool all, void **culprit)
+misuse_t cachehook_reclaim(arena_t *arena, reach_t reach, void **culprit)
 {
     misuse_t wrong = MISUSE_NONE;
     void *block = NULL;
@@ -272,8 +277,8 @@ misuse_t cachehook_reclaim(arena_t *arena, bool all, void **culprit)
         return wrong;
     }
     lock_acquire(&registry_lock);
-    if (all) {
-        cachehook_stop(arena);
+    if (reach != REACH_OWN) {
+        stop(arena, reach == REACH_ALL ? REVOKE_POLL_MS : 0);
         wrong = cachehook_drain_stopped(arena, culprit);
         cachehook_resume(arena);
     } else {
@@ -392,7 +397,7 @@ void cachehook_fork_prepare(void)
     }
     barrier();
     for (arena_t *arena = registry_first_locked(); arena != NULL; arena = arena->next_live) {
-        end_stop(arena);
+        end_stop(arena, REVOKE_POLL_MS);
     }
 }
 

@@ -1,5 +1,6 @@
 /* test_tcache_bound.c: what all caches together may keep from the rest: blocks that pin slabs, threads that only free. */
 #define _GNU_SOURCE
+#include "../../arena/cachehook.h"
 #include "../../tcache/depot.h"
 #include "tcache_support.h"
 
@@ -124,11 +125,57 @@ static void who_only_frees_keeps_little(void **state)
     must(pthread_join(thread, NULL) == 0 && pthread_barrier_destroy(&barrier) == 0);
 }
 
+static void *stay_inside(void *barrier)
+{
+    void *block = take(64);
+
+    arena_free(arena, block);
+    cache_enter(&thread_self);
+    pthread_barrier_wait(barrier);
+    pthread_barrier_wait(barrier);
+    cache_leave(&thread_self);
+    pthread_barrier_wait(barrier);
+    pthread_barrier_wait(barrier);
+    return NULL;
+}
+
+/* A thread that lost its CPU there may not get it back for long. */
+static void growth_does_not_wait_for_who_is_inside(void **state)
+{
+    pthread_t thread;
+    pthread_barrier_t barrier;
+    double least = 1;
+
+    (void)state;
+    must(pthread_barrier_init(&barrier, NULL, 2) == 0);
+    start_thread(&thread, stay_inside, &barrier);
+    pthread_barrier_wait(&barrier);
+    size_t held = held_by_others();
+    assert_true(held >= 64);
+    for (int i = 0; i < 5; i++) {
+        void *culprit;
+        double began = now_seconds();
+        assert_int_equal(cachehook_reclaim(arena, REACH_IDLE, &culprit), MISUSE_NONE);
+        double took = now_seconds() - began;
+        least = took < least ? took : least;
+        assert_int_equal(held_by_others(), held);
+    }
+    assert_true(least < REVOKE_POLL_MS / 2000.0);
+    pthread_barrier_wait(&barrier);
+    pthread_barrier_wait(&barrier);
+    void *culprit;
+    assert_int_equal(cachehook_reclaim(arena, REACH_IDLE, &culprit), MISUSE_NONE);
+    assert_int_equal(held_by_others(), 0);
+    pthread_barrier_wait(&barrier);
+    must(pthread_join(thread, NULL) == 0 && pthread_barrier_destroy(&barrier) == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         in_arena(phases_of_one_size_each_take_turns_in_the_same_memory),
         in_arena(so_do_those_of_a_thread_that_sleeps_now),
+        in_arena(growth_does_not_wait_for_who_is_inside),
         in_arena(who_only_frees_keeps_little),
         in_arena(caches_stay_where_what_lives_pins_the_slabs),
     };
