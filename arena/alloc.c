@@ -77,7 +77,7 @@ static void *take_chunk_locked(arena_t *arena, const want_t *want, bool *zero)
     *zero = false;
     for (int attempt = 0; attempt < 2 && chunk == NULL; attempt++) {
         if (attempt == 0 || carve_grow_locked(arena, most)) {
-            chunk = aligned ? carve_take_aligned_locked(arena, want->alignment, want->chunk, want->mark)
+            chunk = aligned ? carve_take_aligned_locked(arena, want->alignment, want->chunk, want->mark, zero)
                             : carve_take_locked(arena, want->chunk, want->mark, zero);
         }
     }
@@ -290,16 +290,24 @@ static bool is_large(const arena_t *arena, const want_t *want)
     if (arena->in_buffer) {
         return false;
     }
-    return want->alignment >= GRANULE || (want->class == 0 && want->request >= arena->large_threshold);
+    bool may_be = want->class == 0 || want->alignment >= GRANULE;
+    return may_be && large_room(want->request, want->alignment) >= arena->large_threshold;
+}
+
+static void *take_large(arena_t *arena, const want_t *want, bool *zero)
+{
+    void *block = large_alloc(arena, want->request, want->alignment, zero);
+    alloc_settle_large(arena); /* before the block is touched */
+    return block;
 }
 
 /* What is free serves first, a large request too, unless only a mapping can be what it wants. Of a request that no class
- * serves, the other kind is tried when its own has no room. */
+ * serves, the other kind is tried when its own has no room: a mapping if it saves what an alignment costs a chunk. */
 static void *take_any(arena_t *arena, const want_t *want, bool *zero)
 {
     lock_acquire(&arena->lock);
     bool large = is_large(arena, want);
-    bool maps = large && (want->alignment >= GRANULE || want->request > LARGE_MAX_BYTES);
+    bool maps = large && large_room(want->request, want->alignment) > LARGE_MAX_BYTES;
     void *block = maps ? NULL : take_locked(arena, want, zero);
     if (arena->paged) {
         lock_release(&arena->lock); /* its break comes down by frees alone */
@@ -307,10 +315,13 @@ static void *take_any(arena_t *arena, const want_t *want, bool *zero)
         alloc_unlock(arena);
     }
     if (large && block == NULL) {
-        block = large_alloc(arena, want->request, want->alignment, zero);
-        alloc_settle_large(arena); /* before the block is touched */
+        block = take_large(arena, want, zero);
     }
-    return block != NULL ? block : grow_and_take(arena, want, zero);
+    block = block != NULL ? block : grow_and_take(arena, want, zero);
+    if (block == NULL && !large && want->alignment >= GRANULE) {
+        block = take_large(arena, want, zero);
+    }
+    return block;
 }
 
 /* Takes what has an owner elsewhere back: depots, caches, empty slabs, free ends. */

@@ -25,8 +25,9 @@ void carve_insert_free_locked(arena_t *arena, chunk_t *chunk, size_t size, uint6
 static void split(arena_t *arena, chunk_t *chunk, size_t whole, size_t size, unsigned class, chunk_t *free)
 {
     uint64_t keep = chunk_header(chunk) & CHUNK_PREV_INUSE;
-    uint64_t zero = free == chunk ? chunk_header(chunk) & CHUNK_ZERO : 0;
-    if (whole - size >= CHUNK_MIN) { /* [chunk ......] -> [in use][rest] */
+    uint64_t zero =
+        chunk_header(chunk) & CHUNK_ZERO; /* of one in use it is OPEN, and such a chunk is not split */
+    if (whole - size >= CHUNK_MIN) {      /* [chunk ......] -> [in use][rest] */
         chunk_t *rest = chunk_at(chunk, size);
         if (carve_is_in_map(arena, chunk)) {
             warm_note(arena->granules, rest);
@@ -35,7 +36,7 @@ static void split(arena_t *arena, chunk_t *chunk, size_t whole, size_t size, uns
             bin_replace_locked(arena, free, rest, whole - size);
             set_free(rest, whole - size, CHUNK_PREV_INUSE | zero);
         } else {
-            carve_insert_free_locked(arena, rest, whole - size, CHUNK_PREV_INUSE);
+            carve_insert_free_locked(arena, rest, whole - size, CHUNK_PREV_INUSE | zero);
         }
         whole = size;
     } else {
@@ -114,13 +115,15 @@ chunk_t *carve_take_roomy_locked(arena_t *arena, size_t size, size_t room, unsig
     return chunk;
 }
 
-chunk_t *carve_take_aligned_locked(arena_t *arena, size_t alignment, size_t size, unsigned class)
+chunk_t *carve_take_aligned_locked(arena_t *arena, size_t alignment, size_t size, unsigned class, bool *zero)
 {
     size_t most = size + alignment + CHUNK_MIN;
     chunk_t *chunk = most < size ? NULL : bin_find_locked(arena, most);
     if (chunk == NULL) {
         return NULL;
     }
+    uint64_t flag = chunk_header(chunk) & CHUNK_ZERO;
+    *zero = flag != 0;
     size_t whole = chunk_size(chunk);
     chunk_t *free = chunk;
     uintptr_t block = align_up((uintptr_t)chunk_block(chunk), alignment);
@@ -132,9 +135,9 @@ chunk_t *carve_take_aligned_locked(arena_t *arena, size_t alignment, size_t size
     if (gap != 0) { /* [chunk ......] -> [gap][chunk ....] */
         uint64_t keep = chunk_header(chunk) & CHUNK_PREV_INUSE;
         chunk_t *aligned = chunk_at(chunk, gap);
-        chunk_set(aligned, CHUNK_FREE, whole - gap, CHUNK_PREV_INUSE);
+        chunk_set(aligned, CHUNK_FREE, whole - gap, CHUNK_PREV_INUSE | flag);
         bin_replace_locked(arena, chunk, chunk, gap);
-        set_free(chunk, gap, keep);
+        set_free(chunk, gap, keep | flag);
         chunk = aligned;
         free = NULL;
     }

@@ -30,8 +30,9 @@ HIDDEN chunk_t *carve_take_locked(arena_t *arena, size_t size, unsigned class, b
 /* The same from the front of one of the largest free chunks, of at least `room` bytes: it can grow in place. */
 HIDDEN chunk_t *carve_take_roomy_locked(arena_t *arena, size_t size, size_t room, unsigned class);
 
-/* The same with its block at a multiple of `alignment`, which is above the quantum. */
-HIDDEN chunk_t *carve_take_aligned_locked(arena_t *arena, size_t alignment, size_t size, unsigned class);
+/* The first with its block at a multiple of `alignment`, which is above the quantum. */
+HIDDEN chunk_t *carve_take_aligned_locked(arena_t *arena, size_t alignment, size_t size, unsigned class,
+                                          bool *zero);
 
 /* Takes a chunk in use back. A broken neighbour is reported and nothing changed. */
 HIDDEN misuse_t carve_put_locked(arena_t *arena, chunk_t *chunk);

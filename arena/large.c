@@ -16,6 +16,14 @@ size_t large_good_size(const arena_t *arena, size_t request)
     return align_up(max_size(request, 1), keeps ? GRANULE : os_page_bytes());
 }
 
+size_t large_room(size_t bytes, size_t alignment)
+{
+    if (alignment <= GRANULE) {
+        return bytes; /* costs a chunk no more than a smaller one */
+    }
+    return alignment >= LARGE_MIN_BYTES && bytes < alignment / 8 ? SIZE_MAX : bytes + alignment;
+}
+
 static void *map_large(arena_t *arena, size_t bytes, size_t alignment, bool *zero)
 {
     if (arena->source == ARENA_SOURCE_HOOKS) {
@@ -83,7 +91,7 @@ static void *reuse_parked(arena_t *arena, size_t bytes, size_t alignment, bool *
         return NULL;
     }
     lock_acquire(&arena->lock);
-    *large = (large_t){.bytes = bytes, .mapping = park->mapping};
+    *large = (large_t){.bytes = bytes, .alignment = alignment, .mapping = park->mapping};
     large->start = park_take_locked(arena, bytes);
     publish(arena, large);
     lock_release(&arena->lock);
@@ -131,7 +139,10 @@ static void *reuse_lengthened(arena_t *arena, size_t bytes, size_t alignment, bo
     }
     lock_acquire(&arena->lock);
     park_take_locked(arena, parked);
-    *large = (large_t){.start = start, .bytes = bytes, .mapping = ++arena->granules->park.last_mapping};
+    *large = (large_t){.start = start,
+                       .bytes = bytes,
+                       .alignment = alignment,
+                       .mapping = ++arena->granules->park.last_mapping};
     publish(arena, large);
     note_taken(arena, bytes - parked);
     region_count_locked(arena, bytes - parked);
@@ -154,7 +165,10 @@ static void *alloc_reserved(arena_t *arena, size_t bytes, size_t alignment, bool
         meta_free(large);
         return NULL;
     }
-    *large = (large_t){.start = start, .bytes = bytes, .mapping = ++arena->granules->park.last_mapping};
+    *large = (large_t){.start = start,
+                       .bytes = bytes,
+                       .alignment = alignment,
+                       .mapping = ++arena->granules->park.last_mapping};
     lock_acquire(&arena->lock);
     publish(arena, large);
     note_taken(arena, bytes);
@@ -217,8 +231,9 @@ static large_t *take_out(arena_t *arena, const void *block)
         arena->totals.large_bytes -= large->bytes;
         arena->totals.large_blocks--;
         arena->totals.kernel_calls++;
-        if (large->bytes <= LARGE_MAX_BYTES) {
-            arena->large_threshold = max_size(arena->large_threshold, large->bytes + 1);
+        size_t room = large_room(large->bytes, large->alignment);
+        if (room <= LARGE_MAX_BYTES) {
+            arena->large_threshold = max_size(arena->large_threshold, room + 1);
         }
     }
     lock_release(&arena->lock);

@@ -14,9 +14,16 @@ typedef struct large {
     struct large *next, *previous;
     char *start;
     size_t bytes;     /* mapped, all of them usable */
+    size_t alignment; /* at least a granule's */
     uint32_t mapping; /* of the kernel: the arena's count; pieces of two cannot be moved as one */
     bool moving;      /* out of the page map while the kernel may move it */
 } large_t;
+
+/*
+ * What the threshold is compared with: the room that a chunk has to be searched in. SIZE_MAX: it would be hardly anything
+ * but the alignment, and what lies between such blocks costs more than their mappings.
+ */
+HIDDEN size_t large_room(size_t bytes, size_t alignment);
 
 /* A block of at least `request` bytes at a multiple of `alignment`; NULL: the limit or the source has none, or
  * hooks whose memory is not aligned. Takes grow. The block is zero if *zero. */

@@ -71,7 +71,8 @@ static tiny_slab_t *new_slab(arena_t *arena, unsigned class, size_t units)
 {
     size_t bytes = sizeclass_bytes[class];
     size_t size = chunk_size_for(slab_bytes(units), 8);
-    chunk_t *chunk = carve_take_aligned_locked(arena, TINY_UNIT, size, CHUNK_PIECE);
+    bool zero;
+    chunk_t *chunk = carve_take_aligned_locked(arena, TINY_UNIT, size, CHUNK_PIECE, &zero);
     if (chunk == NULL) {
         return NULL;
     }

@@ -35,7 +35,7 @@ size_t want_good_size(const arena_t *arena, size_t request)
 
 unsigned want_aligned_class(const arena_t *arena, size_t request, size_t alignment)
 {
-    if (!cachehook_allowed(arena) || alignment >= GRANULE) {
+    if (!cachehook_allowed(arena)) {
         return 0;
     }
     if (request > SLAB_MAX) {

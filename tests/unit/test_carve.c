@@ -137,11 +137,13 @@ static void everything_freed_in_any_order_is_one_chunk_again(void **state)
 
 static void aligned_take_leaves_no_gap_too_short_for_a_chunk(void **state)
 {
+    bool zero;
+
     (void)state;
     for (size_t alignment = 32; alignment <= 4096; alignment *= 2) {
         for (size_t shift = 32; shift <= 160; shift += 16) {
             chunk_t *shifting = take(shift); /* so that the free chunk begins elsewhere each time */
-            chunk_t *chunk = carve_take_aligned_locked(arena, alignment, 112, CHUNK_PLAIN);
+            chunk_t *chunk = carve_take_aligned_locked(arena, alignment, 112, CHUNK_PLAIN, &zero);
             assert_non_null(chunk);
             assert_true(is_aligned(chunk_block(chunk), alignment));
             assert_true(chunk_size(chunk) >= 112);
@@ -155,9 +157,11 @@ static void aligned_take_leaves_no_gap_too_short_for_a_chunk(void **state)
 
 static void aligned_take_gives_the_gap_to_others(void **state)
 {
+    bool zero;
+
     (void)state;
     put(take(64));
-    chunk_t *chunk = carve_take_aligned_locked(arena, 4096, 64, CHUNK_PLAIN);
+    chunk_t *chunk = carve_take_aligned_locked(arena, 4096, 64, CHUNK_PLAIN, &zero);
     assert_non_null(chunk);
     assert_false(chunk_prev_is_inuse(chunk));
     chunk_t *gap = chunk_prev(chunk);

@@ -37,6 +37,20 @@ static void many_aligned_requests_get_slabs_of_their_own(void **state)
     }
 }
 
+static void a_granule_is_an_alignment_as_others_are(void **state)
+{
+    (void)state;
+    for (size_t size = 100; size <= SLAB_MAX; size += 9348) {
+        earn_aligned(GRANULE, size);
+        void *first = take_aligned(GRANULE, size), *second = take_aligned(GRANULE, size);
+        assert_true(is_in_slab(first) && is_in_slab(second));
+        assert_int_equal(arena_usable_size(arena, first), SLAB_MAX);
+        arena_free(arena, second);
+        arena_free(arena, first);
+        assert_ptr_equal(take_aligned(GRANULE, size), first);
+    }
+}
+
 static void a_few_get_chunks_of_just_their_size(void **state)
 {
     (void)state;
@@ -312,6 +326,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         in_arena(many_aligned_requests_get_slabs_of_their_own),
+        in_arena(a_granule_is_an_alignment_as_others_are),
         in_arena(a_few_get_chunks_of_just_their_size),
         in_arena(what_was_freed_last_is_given_out_next),
         in_arena(plain_requests_share_them),
