@@ -123,6 +123,8 @@ enum {
 #define FLOW_SHARE 32                /* 1/32 of what is mapped */
 #define PINNED_SHARE 4               /* room in slabs: all cached blocks go home if it is more than 1/4 of */
 #define PINNED_LEAST_BYTES (1 * MIB) /* what is mapped, and than this, when the arena would have to grow */
+#define SPARSE_SHARE 8 /* room in a class's slabs: its full magazines go home if it is more than */
+#define SPARSE_LEAST_BYTES (512 * KIB)  /* 1/8 of these, and than this */
 #define CLEAN_TAKEN_BYTES (4 * GRANULE) /* clean granules taken before as many dirty ones are purged */
 #define RETAIN_BYTES (4 * MIB)          /* free chunks that keep the granules they cover */
 #define PIECE_FIRST_BYTES (16 * KIB)    /* what a thread carves from in a young arena: first, and later */

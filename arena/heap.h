@@ -44,7 +44,9 @@ enum { FULLNESS_LISTS = 4 };
  */
 typedef struct {
     granule_t partial[FULLNESS_LISTS]; /* where the first of each lies, or 0 */
-    uint32_t slabs;
+    /* written under the mutex; relaxed: read without it as hints, see slab_is_sparse */
+    _Atomic(uint32_t) slabs;
+    _Atomic(size_t) free_bytes; /* in blocks that its slabs still hold */
 } slab_class_t;
 
 typedef struct region {

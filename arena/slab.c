@@ -24,6 +24,16 @@ static slab_class_t *class_of(arena_t *arena, const slab_t *slab)
     return &arena->granules->slab_class[slab->class];
 }
 
+/* Blocks that slabs of the class now hold, or no longer do. */
+static void count_free(arena_t *arena, unsigned class, ptrdiff_t blocks)
+{
+    _Atomic(size_t) *free_bytes = &arena->granules->slab_class[class].free_bytes;
+    size_t bytes = (size_t)blocks * sizeclass_bytes[class];
+    atomic_store_explicit(free_bytes, atomic_load_explicit(free_bytes, memory_order_relaxed) + bytes,
+                          memory_order_relaxed);
+    arena->totals.slab_free_usable += bytes;
+}
+
 /* Into the list of its fullness. The bounds spare most calls the division. */
 static void link_slab(arena_t *arena, slab_t *slab)
 {
@@ -74,7 +84,7 @@ static slab_t *new_slab(arena_t *arena, unsigned class)
     class_of(arena, slab)->slabs++;
     arena->totals.slabs++;
     arena->totals.slab_bytes += granules * GRANULE;
-    arena->totals.slab_free_usable += (size_t)capacity * sizeclass_bytes[class];
+    count_free(arena, class, capacity);
     return slab;
 }
 
@@ -87,7 +97,7 @@ static void release_slab(arena_t *arena, slab_t *slab)
     class_of(arena, slab)->slabs--;
     arena->totals.slabs--;
     arena->totals.slab_bytes -= granules * GRANULE;
-    arena->totals.slab_free_usable -= (size_t)slab->capacity * sizeclass_bytes[slab->class];
+    count_free(arena, slab->class, -(ptrdiff_t)slab->capacity);
     run_put_locked(arena, slab->granule, granules, region, KIND_FREE_DIRTY);
     meta_free(slab);
 }
@@ -164,7 +174,7 @@ static size_t take(arena_t *arena, unsigned class, void **out, size_t count, boo
     }
     arena->totals.slab_blocks += got;
     arena->totals.slab_usable += got * sizeclass_bytes[class];
-    arena->totals.slab_free_usable -= got * sizeclass_bytes[class];
+    count_free(arena, class, -(ptrdiff_t)got);
     return got;
 }
 
@@ -214,14 +224,13 @@ misuse_t slab_put_locked(arena_t *arena, void *block)
     if (wrong != MISUSE_NONE) {
         return wrong;
     }
-    size_t bytes = sizeclass_bytes[slab->class];
     slab->free[index / 64] |= (uint64_t)1 << (index % 64);
     slab->first_word = (uint16_t)min_size(slab->first_word, index / 64);
     slab->freed = true;
     slab->used--;
     arena->totals.slab_blocks--;
-    arena->totals.slab_usable -= bytes;
-    arena->totals.slab_free_usable += bytes;
+    arena->totals.slab_usable -= sizeclass_bytes[slab->class];
+    count_free(arena, slab->class, 1);
     if (slab->used < slab->least) {
         relist(arena, slab);
     }

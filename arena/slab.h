@@ -82,6 +82,22 @@ INLINE bool slab_bit(const slab_t *slab, unsigned index)
     return (slab->free[index / 64] >> (index % 64) & 1) != 0;
 }
 
+/*
+ * Whether the class's slabs have so much room that what comes back should go home: blocks that are freed and given out
+ * again at once keep them all in use, where the fullest would do. Any thread, no lock: a hint.
+ */
+INLINE bool slab_is_sparse(const arena_t *arena, unsigned class)
+{
+    if (class > SLAB_CLASSES) {
+        return false;
+    }
+    const slab_class_t *slabs = &arena->granules->slab_class[class];
+    size_t room = atomic_load_explicit(&slabs->free_bytes, memory_order_relaxed);
+    return room > SPARSE_LEAST_BYTES &&
+           room / slab_granules(class) >
+               atomic_load_explicit(&slabs->slabs, memory_order_relaxed) * GRANULE / SPARSE_SHARE;
+}
+
 /* ceil(2^40 / bytes of the class) */
 extern HIDDEN const uint64_t slab_reciprocal[SLAB_CLASSES + 1];
 

@@ -271,6 +271,15 @@ static void check_run_bins(verifier_t *verifier, const run_bins_t *bins)
     }
 }
 
+static size_t room_of_classes(const granules_t *granules)
+{
+    size_t bytes = 0;
+    for (unsigned class = 1; granules != NULL && class <= SLAB_CLASSES; class ++) {
+        bytes += atomic_load_explicit(&granules->slab_class[class].free_bytes, memory_order_relaxed);
+    }
+    return bytes;
+}
+
 /* 12: the totals are what the survey adds up to, and explain every mapped byte. */
 static void check_totals(verifier_t *verifier)
 {
@@ -282,6 +291,8 @@ static void check_totals(verifier_t *verifier)
                 kept->slabs == found->slabs && kept->slab_bytes == found->slab_bytes &&
                 kept->slab_blocks == found->slab_blocks && kept->slab_usable == found->slab_usable &&
                 kept->slab_free_usable == found->slab_free_usable &&
+                (verifier->arena->in_buffer ||
+                 room_of_classes(verifier->arena->granules) == found->slab_free_usable) &&
                 kept->large_bytes == found->large_bytes && kept->large_blocks == found->large_blocks;
     size_t inside = found->free_run_bytes + kept->chunk_run_bytes + found->large_bytes +
                     verifier->busy_bytes + kept->stuck_bytes + parked_bytes(verifier->arena);

@@ -5,6 +5,7 @@
 #include "../arena/alloc.h"
 #include "../arena/chunk.h"
 #include "../arena/name.h"
+#include "../arena/slab.h"
 #include "cache.h"
 #include "depot.h"
 
@@ -12,7 +13,8 @@
 static bool keeps_full(const cache_t *cache, unsigned class)
 {
     size_t bytes = magazine_bytes(class);
-    return (cache->full_count[class] + 1) * bytes <= cache->full_most / 4 &&
+    return !slab_is_sparse(cache->arena, class) &&
+           (cache->full_count[class] + 1) * bytes <= cache->full_most / 4 &&
            cache->full_bytes + bytes <= cache->full_most;
 }
 
@@ -47,7 +49,7 @@ static depot_t *depot_for(arena_t *arena)
 static bool give_loaded_away(cache_t *cache, unsigned class)
 {
     magazine_t *fresh = cache->spare == NULL ? NULL : cache_take_spare(cache);
-    depot_t *depot = depot_for(cache->arena);
+    depot_t *depot = slab_is_sparse(cache->arena, class) ? NULL : depot_for(cache->arena);
     if (depot == NULL || !depot_put(depot, class, magazine_of(cache->top[class]), &fresh)) {
         if (fresh != NULL) {
             cache_put_spare(cache, fresh);

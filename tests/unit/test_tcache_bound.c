@@ -87,6 +87,25 @@ static void caches_stay_where_what_lives_pins_the_slabs(void **state)
                 COUNT * 256 / 2);
 }
 
+/* Kept in full magazines, it would be given out again, and the slabs with few blocks would never be empty. */
+static void what_comes_back_goes_home_where_slabs_have_much_room(void **state)
+{
+    enum { COUNT = 512, SIZE = 64 };
+    unsigned class = sizeclass_of(SIZE);
+
+    (void)state;
+    phase(SIZE, 8);
+    arena_trim(arena, SIZE_MAX);
+    must(slab_is_sparse(arena, class));
+    for (size_t i = 0; i < COUNT; i++)
+        blocks[i] = take(SIZE);
+    for (size_t i = 0; i < COUNT; i++)
+        arena_free(arena, blocks[i]);
+    assert_in_range(cache_held_bytes(own_cache(), class) - cache_held_bytes(own_cache(), class + 1), SIZE,
+                    magazine_bytes(class));
+    assert_true(depot_of(arena) == NULL || depot_held_bytes(depot_of(arena), 1) == 0);
+}
+
 static void *free_all_and_sleep(void *barrier)
 {
     for (size_t i = 0; i < MOST_BLOCKS; i++)
@@ -177,6 +196,7 @@ int main(void)
         in_arena(so_do_those_of_a_thread_that_sleeps_now),
         in_arena(growth_does_not_wait_for_who_is_inside),
         in_arena(who_only_frees_keeps_little),
+        in_arena(what_comes_back_goes_home_where_slabs_have_much_room),
         in_arena(caches_stay_where_what_lives_pins_the_slabs),
     };
 
