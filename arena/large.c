@@ -255,7 +255,7 @@ static bool waits(const arena_t *arena)
     return arena->totals.large_blocks < 2 && arena->limit_bytes == 0 && arena->purge_delay_ms != UINT32_MAX;
 }
 
-/* Whole granules of it become a region, free and dirty; the rest goes. False: it is as it was. */
+/* Whole granules of it, parked or not, become a region, free and dirty; the rest goes. False: it is as it was. */
 static bool pass_to_chunks(arena_t *arena, char *start, size_t bytes)
 {
     size_t whole = align_down(bytes, GRANULE), tail = bytes - whole;
@@ -265,6 +265,9 @@ static bool pass_to_chunks(arena_t *arena, char *start, size_t bytes)
         return false;
     }
     lock_acquire(&arena->lock);
+    if (arena->granules->park.start == start) {
+        park_take_locked(arena, bytes); /* or statistics would count it twice */
+    }
     arena->totals.mapped_bytes -= tail;
     arena->granules->large_taken_bytes -= min_size(arena->granules->large_taken_bytes, bytes);
     lock_release(&arena->lock);
@@ -286,12 +289,8 @@ bool large_unpark(arena_t *arena, size_t need)
     bool passes = need <= align_down(bytes, GRANULE) && pass_to_chunks(arena, start, bytes);
     if (!passes) {
         park_drop(arena);
-        return false;
     }
-    lock_acquire(&arena->lock);
-    park_take_locked(arena, bytes);
-    lock_release(&arena->lock);
-    return true;
+    return passes;
 }
 
 misuse_t large_free(arena_t *arena, void *block, size_t room)
