@@ -14,6 +14,7 @@
 #include "slab.h"
 #include "stock.h"
 #include "survey.h"
+#include "sweep.h"
 #include "tiny.h"
 
 /* Why `block`, whose page-map entry is no block of this arena's, cannot be one. */
@@ -381,7 +382,7 @@ size_t alloc_usable(arena_t *arena, const void *block)
 }
 
 /*
- * What a tick lets stay of the dirty bytes of free runs: a quarter of those that nobody wanted since the last, so that
+ * What a tick lets stay of the dirty bytes of free runs: an eighth of those that nobody wanted since the last, so that
  * they are gone in a second or so; but no more than is in use beside them, or in demand, because who freed nearly all will
  * hardly want it back at once.
  */
@@ -389,10 +390,10 @@ static size_t tick_target(arena_t *arena)
 {
     size_t in_use = run_in_use_locked(arena);
     size_t dirty = arena->totals.dirty_bytes, idle = arena->granules->idle_bytes;
-    size_t quarter = idle / 4 < TICK_RETAIN_BYTES ? 0 : idle / 4;
+    size_t eighth = idle / 8 < TICK_RETAIN_BYTES ? 0 : idle / 8;
     arena->granules->idle_bytes = dirty;
     size_t most = max_size(max_size(in_use, TICK_RETAIN_BYTES), in_demand(arena));
-    return min_size(dirty - idle + quarter, most);
+    return min_size(dirty - idle + eighth, most);
 }
 
 void alloc_tick(arena_t *arena)
@@ -410,6 +411,7 @@ void alloc_tick(arena_t *arena)
     }
     bool parked = due && parked_bytes(arena) != 0;
     bool purge = due && arena->totals.dirty_bytes != 0 && !arena->purge_failed;
+    bool sweeps = sweep_is_due_locked(arena, due) && in_demand(arena) == 0;
     size_t target = SIZE_MAX;
     if (due && !arena->in_buffer) {
         granules_t *granules = arena->granules;
@@ -424,5 +426,8 @@ void alloc_tick(arena_t *arena)
     }
     if (purge) {
         region_purge(arena, target);
+    }
+    if (sweeps) {
+        sweep_idle(arena);
     }
 }

@@ -163,6 +163,10 @@ static size_t take(arena_t *arena, unsigned class, void **out, size_t count, boo
         if (slab == NULL) {
             break;
         }
+        if (UNLIKELY(slab->purged_bytes != 0)) {
+            arena->granules->retaken_bytes += slab->purged_bytes;
+            slab->purged_bytes = 0;
+        }
         size_t fresh;
         size_t taken = take_blocks(slab, out + got, count - got, &fresh);
         *zero = slab->zero && fresh != 0;
@@ -263,7 +267,7 @@ static bool range_is_free(const slab_t *slab, size_t from, size_t to)
     return true;
 }
 
-static size_t purge_slab(arena_t *arena, slab_t *slab)
+size_t slab_purge_locked(arena_t *arena, slab_t *slab)
 {
     size_t page = os_page_bytes();
     size_t end = slab_granules(slab->class) * GRANULE;
@@ -281,19 +285,7 @@ static size_t purge_slab(arena_t *arena, slab_t *slab)
         from = to + page;
     }
     slab->freed = false;
-    return purged;
-}
-
-size_t slab_purge_locked(arena_t *arena)
-{
-    size_t purged = 0;
-    for (unsigned class = 1; !arena->in_buffer && class <= SLAB_CLASSES; class ++) {
-        for (unsigned list = 0; list < FULLNESS_LISTS; list++) {
-            slab_t *slab = slab_first(&arena->granules->slab_class[class], list);
-            for (; slab != NULL; slab = slab->next) {
-                purged += slab->freed ? purge_slab(arena, slab) : 0;
-            }
-        }
-    }
+    slab->purged_bytes += (uint32_t)purged;
+    arena->totals.purged_bytes += purged;
     return purged;
 }

@@ -21,6 +21,8 @@ typedef struct slab {
     uint16_t first_word;           /* no free bit lies in an earlier word */
     uint16_t least, most;          /* used blocks with which it stays where it is listed, or is full */
     uint8_t class, list;           /* list: of fullness; FULLNESS_LISTS: in none */
+    uint32_t purged_bytes;         /* and no block was taken since: see slab_purge_locked */
+    uint16_t used_then;            /* when sweep.h last looked */
     bool freed;                    /* a block came back since the last purge */
     bool zero;                     /* what was never given out reads as zero */
     uint64_t free[];               /* one bit a block below bump */
@@ -44,8 +46,16 @@ HIDDEN misuse_t slab_validate_locked(const void *block);
 /* Gives up empty slabs. */
 HIDDEN void slab_release_empty_locked(arena_t *arena);
 
-/* Purges whole free pages of slabs that are in use; returns the bytes given back. */
-HIDDEN size_t slab_purge_locked(arena_t *arena);
+/* Purges whole free pages of a slab in use; returns the bytes. They count as taken again with the next block. */
+HIDDEN size_t slab_purge_locked(arena_t *arena, slab_t *slab);
+
+/* Whether no block came or went since the last call, as far as their number tells. */
+INLINE bool slab_rests_locked(slab_t *slab)
+{
+    bool rests = slab->used == slab->used_then;
+    slab->used_then = slab->used;
+    return rests;
+}
 
 /* Granules of a slab: one, or as many as have room for 4 to 7 blocks. */
 INLINE unsigned slab_granules(unsigned class)
@@ -82,20 +92,23 @@ INLINE bool slab_bit(const slab_t *slab, unsigned index)
     return (slab->free[index / 64] >> (index % 64) & 1) != 0;
 }
 
+/* Whether an eighth of the class's slabs is free, and more than `least_bytes`. Any thread, no lock: a hint. */
+INLINE bool slab_has_room(const arena_t *arena, unsigned class, size_t least_bytes)
+{
+    const slab_class_t *slabs = &arena->granules->slab_class[class];
+    size_t room = atomic_load_explicit(&slabs->free_bytes, memory_order_relaxed);
+    return room > least_bytes &&
+           room / slab_granules(class) >
+               atomic_load_explicit(&slabs->slabs, memory_order_relaxed) * GRANULE / SPARSE_SHARE;
+}
+
 /*
  * Whether the class's slabs have so much room that what comes back should go home: blocks that are freed and given out
- * again at once keep them all in use, where the fullest would do. Any thread, no lock: a hint.
+ * again at once keep them all in use, where the fullest would do.
  */
 INLINE bool slab_is_sparse(const arena_t *arena, unsigned class)
 {
-    if (class > SLAB_CLASSES) {
-        return false;
-    }
-    const slab_class_t *slabs = &arena->granules->slab_class[class];
-    size_t room = atomic_load_explicit(&slabs->free_bytes, memory_order_relaxed);
-    return room > SPARSE_LEAST_BYTES &&
-           room / slab_granules(class) >
-               atomic_load_explicit(&slabs->slabs, memory_order_relaxed) * GRANULE / SPARSE_SHARE;
+    return class <= SLAB_CLASSES && slab_has_room(arena, class, SPARSE_LEAST_BYTES);
 }
 
 /* ceil(2^40 / bytes of the class) */

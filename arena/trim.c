@@ -13,6 +13,7 @@
 #include "slab.h"
 #include "source.h"
 #include "stock.h"
+#include "sweep.h"
 
 /* Whole pages of a free chunk, without its links and its footer; once. What was not resident counts, too. */
 static size_t purge_chunk(arena_t *arena, chunk_t *chunk)
@@ -86,10 +87,10 @@ static size_t give_back_free(arena_t *arena, size_t keep_bytes)
         return given; /* hooks are not called under the mutex */
     }
     lock_acquire(&arena->lock);
-    size_t inside = slab_purge_locked(arena) + purge_chunks_locked(arena);
+    size_t inside = purge_chunks_locked(arena);
     arena->totals.purged_bytes += inside;
     lock_release(&arena->lock);
-    return given + inside;
+    return given + inside + sweep_all(arena);
 }
 
 /* Pinned meanwhile: other threads may destroy arenas beside a trim of all. */

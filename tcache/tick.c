@@ -4,16 +4,19 @@
  */
 #include "../arena/alloc.h"
 #include "../arena/os.h"
+#include "../arena/slab.h"
 #include "cache.h"
 #include "depot.h"
 #include "piece.h"
 
-/* Depot magazines that nobody needed for a while go home. */
+/* Depot magazines that nobody needed for a while go home; all, where slabs have much room. */
 static void decay_depot(cache_t *cache, depot_t *depot)
 {
     magazine_t *magazine;
     for (unsigned class = 1; class <= CLASSES; class ++) {
-        while ((magazine = depot_take_spare(depot, class)) != NULL) {
+        bool sparse = slab_is_sparse(cache->arena, class);
+        while ((magazine = depot_take_spare(depot, class)) != NULL ||
+               (sparse && (magazine = depot_take(depot, class, NULL)) != NULL)) {
             cache_empty_full(cache, class, magazine);
         }
     }
@@ -36,6 +39,7 @@ static uint16_t mark_of(const cache_t *cache, unsigned class)
  */
 static void decay_class(cache_t *cache, unsigned class, bool allocating)
 {
+    bool sparse = slab_is_sparse(cache->arena, class);
     if (mark_of(cache, class) == cache->held[class]) {
         cache_empty_loaded(cache, class);
         cache->missed[class] = 0;
@@ -43,7 +47,10 @@ static void decay_class(cache_t *cache, unsigned class, bool allocating)
             alloc_forget_earned(cache->arena, class);
         }
     }
-    for (unsigned idle = cache->full_least[class]; idle != 0; idle--) {
+    if (sparse) {
+        cache_empty_loaded(cache, class);
+    }
+    for (unsigned idle = sparse ? cache->full_count[class] : cache->full_least[class]; idle != 0; idle--) {
         cache_empty_full(cache, class, cache_unchain(cache, class));
     }
     cache->full_least[class] = cache->full_count[class];

@@ -215,18 +215,19 @@ static void a_purge_drops_free_pages_and_keeps_the_others(void **state)
     take_slab(blocks);
     for (size_t i = 0; i < PER_SLAB; i++)
         fill(blocks[i], 1024, i);
-    assert_int_equal(slab_purge_locked(arena), 0);
+    assert_false(slab_of(blocks[0])->freed);
     for (size_t i = 0; i < PER_SLAB; i++) {
         if (i != 5 && i != 40)
             put(blocks[i]);
     }
-    size_t purged = slab_purge_locked(arena);
+    size_t purged = slab_purge_locked(arena, slab_of(blocks[0]));
     assert_true(purged >= GRANULE / 2 && purged < GRANULE);
     assert_true(holds(blocks[5], 1024, 5) && holds(blocks[40], 1024, 40));
     assert_true(all_zero(blocks[20], 1024));
-    assert_int_equal(slab_purge_locked(arena), 0); /* nothing was freed since */
+    assert_false(slab_of(blocks[5])->freed);
     put(blocks[5]);
-    assert_true(slab_purge_locked(arena) != 0);
+    assert_true(slab_of(blocks[5])->freed);
+    assert_true(slab_purge_locked(arena, slab_of(blocks[0])) != 0);
     assert_true(holds(blocks[40], 1024, 40));
 }
 
@@ -244,7 +245,7 @@ static void a_purge_spares_blocks_that_reach_into_a_page(void **state)
         if (i % 9 != 4)
             put(blocks[i]);
     }
-    assert_true(slab_purge_locked(arena) != 0);
+    assert_true(slab_purge_locked(arena, slab_of(blocks[0])) != 0);
     for (size_t i = 4; i < GRANULE / 896; i += 9)
         assert_true(holds(blocks[i], 896, i));
 }
@@ -346,7 +347,7 @@ static void a_purge_reaches_all_its_granules(void **state)
         fill(blocks[i], sizeclass_bytes[WIDE], i);
     put(blocks[3]);
     put(blocks[1]);
-    assert_int_equal(slab_purge_locked(arena), 2 * sizeclass_bytes[WIDE]);
+    assert_int_equal(slab_purge_locked(arena, slab_of(blocks[0])), 2 * sizeclass_bytes[WIDE]);
     assert_true(all_zero(blocks[3], sizeclass_bytes[WIDE]) && all_zero(blocks[1], sizeclass_bytes[WIDE]));
     assert_true(holds(blocks[0], sizeclass_bytes[WIDE], 0) && holds(blocks[2], sizeclass_bytes[WIDE], 2));
 }

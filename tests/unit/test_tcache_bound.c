@@ -106,6 +106,34 @@ static void what_comes_back_goes_home_where_slabs_have_much_room(void **state)
     assert_true(depot_of(arena) == NULL || depot_held_bytes(depot_of(arena), 1) == 0);
 }
 
+static size_t held_of(size_t size)
+{
+    unsigned class = sizeclass_of(size);
+
+    return cache_held_bytes(own_cache(), class) - cache_held_bytes(own_cache(), class + 1) +
+           depot_held_bytes(depot_of(arena), class) - depot_held_bytes(depot_of(arena), class + 1);
+}
+
+/* What was kept before they had; of other classes not before it stood still from one decay to the next. */
+static void there_the_first_decay_takes_all_home(void **state)
+{
+    enum { COUNT = 256 };
+
+    (void)state;
+    phase(64, 50);
+    must(slab_is_sparse(arena, sizeclass_of(64)));
+    must(arena_alloc_batch(arena, 256, COUNT, blocks) == COUNT);
+    for (size_t i = 0; i < COUNT; i++)
+        arena_free(arena, blocks[i]);
+    size_t held = held_of(256);
+    assert_true(held_of(64) > 64 * KIB && held > 16 * KIB);
+    must(depot_of(arena)->held_bytes != 0);
+    must(usleep((PURGE_DELAY_MS + 10) * 1000) == 0);
+    churn(TICK_ALLOCATIONS + 1, 1024);
+    assert_int_equal(held_of(64), 0);
+    assert_int_equal(held_of(256), held);
+}
+
 static void *free_all_and_sleep(void *barrier)
 {
     for (size_t i = 0; i < MOST_BLOCKS; i++)
@@ -197,6 +225,7 @@ int main(void)
         in_arena(growth_does_not_wait_for_who_is_inside),
         in_arena(who_only_frees_keeps_little),
         in_arena(what_comes_back_goes_home_where_slabs_have_much_room),
+        in_arena(there_the_first_decay_takes_all_home),
         in_arena(caches_stay_where_what_lives_pins_the_slabs),
     };
 
