@@ -125,6 +125,7 @@ enum {
 #define PINNED_LEAST_BYTES (1 * MIB) /* what is mapped, and than this, when the arena would have to grow */
 #define SPARSE_SHARE 8 /* room in a class's slabs: its full magazines go home if it is more than */
 #define SPARSE_LEAST_BYTES (512 * KIB)  /* 1/8 of these, and than this */
+#define TICK_PURGE_BYTES (48 * MIB)     /* and drops in one go: this, or an eighth of what is to go */
 #define SWEEP_LEAST_BYTES (1 * MIB)     /* room in slabs before ticks purge pages between blocks */
 #define CLEAN_TAKEN_BYTES (4 * GRANULE) /* clean granules taken before as many dirty ones are purged */
 #define RETAIN_BYTES (4 * MIB)          /* free chunks that keep the granules they cover */

@@ -396,6 +396,27 @@ static size_t tick_target(arena_t *arena)
     return min_size(dirty - idle + eighth, most);
 }
 
+static void look_at_idle_locked(arena_t *arena)
+{
+    granules_t *granules = arena->granules;
+    granules->retaken_bytes /= 2;
+    size_t in_use = run_in_use_locked(arena);
+    granules->most_in_use = in_use + (max_size(granules->most_in_use, in_use) - in_use) / 2;
+    size_t target = tick_target(arena), dirty = arena->totals.dirty_bytes;
+    granules->to_purge_bytes = dirty - min_size(target, dirty);
+}
+
+/* One tick gives back a part of it: to drop 1 GiB takes 0.2 s, and who allocates waits for that. SIZE_MAX: nothing. */
+static size_t step_target_locked(arena_t *arena)
+{
+    size_t *left = &arena->granules->to_purge_bytes;
+    size_t dirty = arena->totals.dirty_bytes;
+    *left = arena->purge_failed ? 0 : min_size(*left, dirty);
+    size_t step = min_size(max_size(*left / 8, TICK_PURGE_BYTES), *left);
+    *left -= step;
+    return step == 0 ? SIZE_MAX : dirty - step;
+}
+
 void alloc_tick(arena_t *arena)
 {
     uint64_t now = os_now_ms();
@@ -410,21 +431,19 @@ void alloc_tick(arena_t *arena)
         carve_release_locked(arena);
     }
     bool parked = due && parked_bytes(arena) != 0;
-    bool purge = due && arena->totals.dirty_bytes != 0 && !arena->purge_failed;
     bool sweeps = sweep_is_due_locked(arena, due) && in_demand(arena) == 0;
     size_t target = SIZE_MAX;
-    if (due && !arena->in_buffer) {
-        granules_t *granules = arena->granules;
-        granules->retaken_bytes /= 2;
-        size_t in_use = run_in_use_locked(arena);
-        granules->most_in_use = in_use + (max_size(granules->most_in_use, in_use) - in_use) / 2;
-        target = tick_target(arena);
+    if (!arena->in_buffer) {
+        if (due) {
+            look_at_idle_locked(arena);
+        }
+        target = step_target_locked(arena);
     }
     lock_release(&arena->lock);
     if (parked) {
         park_drop_old(arena, now - min_size(now, arena->purge_delay_ms));
     }
-    if (purge) {
+    if (target != SIZE_MAX) {
         region_purge(arena, target);
     }
     if (sweeps) {

@@ -92,6 +92,7 @@ typedef struct {
     size_t most_in_use;       /* as run_in_use_locked, lately: ticks halve what is above the present */
     size_t pages_warmed;      /* by headers: see warm.h */
     size_t idle_bytes;        /* least that totals.dirty_bytes was since the last tick that looked */
+    size_t to_purge_bytes;    /* of dirty ones, by the next ticks */
     granule_t swept;          /* where sweep_idle goes on; 0: its walk is over */
     size_t slab_least_used;   /* of totals.slab_usable, since the last tick that was due */
     size_t reserved_bytes;    /* of the limit, for what is being asked of the source just now */

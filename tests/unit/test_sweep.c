@@ -80,7 +80,7 @@ static int close_arena(void **state)
 
 static void tick(void)
 {
-    usleep(2000);
+    must(usleep(12000) == 0); /* the clock is a coarse one */
     alloc_tick(arena);
 }
 
@@ -233,6 +233,32 @@ static void nor_where_little_is_free(void **state)
     assert_as_before(before);
 }
 
+/* Whoever allocates waits for it. */
+static void free_granules_go_in_parts(void **state)
+{
+    enum { COUNT_OF_THESE = 900, EACH = 200000 };
+    static void *large[COUNT_OF_THESE];
+
+    (void)state;
+    arena_options_t options = {
+        .flags = ARENA_NO_CACHE, .purge_delay_ms = 1, .trim_threshold_bytes = SIZE_MAX};
+    must((arena = arena_create(&options)) != NULL);
+    must(arena_alloc_batch(arena, EACH, COUNT_OF_THESE, large) == COUNT_OF_THESE);
+    for (size_t i = 0; i < COUNT_OF_THESE; i++)
+        memset(large[i], 1, EACH);
+    for (size_t i = 0; i < COUNT_OF_THESE; i++) /* no end of a region is free: that goes in one piece */
+        if (i % 10 != 9)
+            arena_free(arena, large[i]);
+    tick(); /* no more stays than is in use */
+    size_t before = arena->totals.dirty_bytes;
+    assert_true(before > TICK_PURGE_BYTES + COUNT_OF_THESE / 9 * EACH);
+    alloc_tick(arena); /* due or not */
+    assert_in_range(before - arena->totals.dirty_bytes, TICK_PURGE_BYTES, TICK_PURGE_BYTES + 3 * MIB);
+    for (int i = 0; i < 3; i++)
+        alloc_tick(arena);
+    assert_true(arena->totals.dirty_bytes < COUNT_OF_THESE / 9 * EACH);
+}
+
 #define after_peak(test) cmocka_unit_test_setup_teardown(test, peak, close_arena)
 
 int main(void)
@@ -247,6 +273,7 @@ int main(void)
         after_peak(then_the_ticks_let_them_be),
         after_peak(a_trim_takes_all_at_once),
         cmocka_unit_test(not_where_pages_are_to_stay),
+        cmocka_unit_test_teardown(free_granules_go_in_parts, close_arena),
         cmocka_unit_test_teardown(nor_where_little_is_free, close_arena),
     };
 
