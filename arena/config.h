@@ -104,7 +104,8 @@ enum {
     RETRY_PAUSE_MS = 1,   /* after a failure, the next one does not revoke caches again so soon */
     LOCK_SPINS = 256,     /* tries before a contended lock sleeps, */
     WAIT_MOST_NS = 50000, /* what a wait counts: longer ones are not for the lock, but for a CPU */
-    LOCK_PAUSES = 8       /* of the CPU's pauses apart: some 30 us in all */
+    LOCK_PAUSES = 8,      /* of the CPU's pauses apart: some 30 us in all; */
+    LOCK_SLEEPERS = 32    /* none where so many sleep for it already */
 };
 
 #define GRANULE ((size_t)1 << GRANULE_LOG2)

@@ -79,13 +79,17 @@ static bool spin(lock_t *lock)
 
 /*
  * A holder runs a short section without system calls, so it is likely to leave while we spin, and a sleep costs tens of
- * microseconds. Each try takes the lock's cache line away from the holder, who needs it to let go: so they are few.
+ * microseconds. Each try takes the lock's cache line away from the holder, who needs it to let go: so they are few. But
+ * where many sleep the holder has most likely lost its CPU, and who spins keeps it from getting one. Not where only a few
+ * do: to spin keeps threads one behind the other that else would each fill memory at the same time.
  */
 static void acquire_contended(lock_t *lock)
 {
     uint64_t start = now_ns();
-    if (!spin(lock)) {
+    if (atomic_load_explicit(&lock->sleepers, memory_order_relaxed) >= LOCK_SLEEPERS || !spin(lock)) {
+        atomic_fetch_add_explicit(&lock->sleepers, 1, memory_order_relaxed);
         pthread_mutex_lock(&lock->mutex);
+        atomic_fetch_sub_explicit(&lock->sleepers, 1, memory_order_relaxed);
     }
     uint64_t waited = now_ns() - start;
     lock->waits++;
@@ -192,6 +196,7 @@ void lock_reinit_in_child(lock_t *lock)
 {
     lock_release_for_fork(lock);
     pthread_mutex_init(&lock->mutex, NULL);
+    atomic_store_explicit(&lock->sleepers, 0, memory_order_relaxed);
 }
 
 bool lock_is_held(const lock_t *lock)

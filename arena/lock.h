@@ -35,6 +35,7 @@ typedef struct {
     bool off; /* ARENA_SINGLE_THREAD: calls never overlap */
     /* guarded by itself */
     bool held_for_fork;
+    _Atomic uint16_t sleepers; /* relaxed: threads that wait in the kernel */
 #if CHECK_LEVEL >= 1
     bool held;
     pthread_t owner;

@@ -123,6 +123,54 @@ static void a_release_build_has_no_room_for_owners(void **state)
     assert_int_equal(sizeof(lock_t) > bare, CHECK_DEBUG);
 }
 
+/* --- waiting --- */
+
+static lock_t wanted;
+static _Atomic unsigned tries;
+
+int __real_pthread_mutex_trylock(pthread_mutex_t *mutex);
+int __wrap_pthread_mutex_trylock(pthread_mutex_t *mutex);
+
+int __wrap_pthread_mutex_trylock(pthread_mutex_t *mutex)
+{
+    tries += mutex == &wanted.mutex;
+    return __real_pthread_mutex_trylock(mutex);
+}
+
+static void *want(void *unused)
+{
+    lock_acquire(&wanted);
+    lock_release(&wanted);
+    return unused;
+}
+
+/* How often a thread looks at a lock that is taken before it sleeps, as the one behind `sleepers` others. */
+static unsigned tries_behind(uint16_t sleepers)
+{
+    pthread_t thread;
+
+    wanted = lock_of(RANK_OS);
+    lock_acquire(&wanted);
+    wanted.sleepers = sleepers;
+    tries = 0;
+    must(pthread_create(&thread, NULL, want, NULL) == 0);
+    while (wanted.sleepers == sleepers)
+        must(usleep(100) == 0);
+    unsigned before_sleep = tries;
+    lock_release(&wanted);
+    must(pthread_join(thread, NULL) == 0);
+    assert_int_equal(wanted.sleepers, sleepers);
+    return before_sleep;
+}
+
+static void a_thread_spins_before_it_sleeps_but_not_where_many_sleep(void **state)
+{
+    (void)state;
+    assert_int_equal(tries_behind(0), 1 + LOCK_SPINS);
+    assert_int_equal(tries_behind(LOCK_SLEEPERS - 1), 1 + LOCK_SPINS);
+    assert_int_equal(tries_behind(LOCK_SLEEPERS), 1);
+}
+
 /* --- holding --- */
 
 static lock_t shared;
@@ -270,6 +318,7 @@ int main(void)
         cmocka_unit_test(a_lock_that_was_released_orders_nothing),
         cmocka_unit_test(a_lock_that_is_off_orders_nothing),
         cmocka_unit_test(a_release_build_has_no_room_for_owners),
+        cmocka_unit_test(a_thread_spins_before_it_sleeps_but_not_where_many_sleep),
         cmocka_unit_test(it_excludes_other_threads),
         cmocka_unit_test(a_wait_is_counted),
         cmocka_unit_test(it_is_known_who_holds_it),
