@@ -94,8 +94,37 @@ void cache_end_slow(cache_t *cache, bool settle)
     check_paranoid(arena_check(arena) == 0);
 }
 
+/* Blocks on their way home, of many classes under one hold of the arena's mutex. */
+typedef struct {
+    void *blocks[2 * MAGAZINE_SLOTS];
+    size_t count;
+} parcel_t;
+
+static void send_parcel(cache_t *cache, parcel_t *parcel)
+{
+    cache_send_home(cache, parcel->blocks, parcel->count);
+    parcel->count = 0;
+}
+
+static void move_loaded(cache_t *cache, unsigned class, parcel_t *parcel)
+{
+    size_t count;
+    void **blocks = magazine_blocks(cache->top[class], class, &count);
+    if (count == 0) {
+        return; /* perhaps the dummy */
+    }
+    if (parcel->count + count > 2 * MAGAZINE_SLOTS) {
+        send_parcel(cache, parcel);
+    }
+    memcpy(parcel->blocks + parcel->count, blocks, count * sizeof *blocks);
+    parcel->count += count;
+    cache_set_top(cache, class, blocks - 1);
+}
+
 misuse_t cache_drain(cache_t *cache, unsigned least, void **culprit)
 {
+    parcel_t parcel; /* its blocks need no beginning */
+    parcel.count = 0;
     for (unsigned word = 0; word < USED_WORDS; word++) {
         for (uint64_t bits = cache->used[word]; bits != 0; bits &= bits - 1) {
             unsigned class = word * 64 + lowest_bit(bits);
@@ -103,11 +132,12 @@ misuse_t cache_drain(cache_t *cache, unsigned least, void **culprit)
                 continue;
             }
             do {
-                cache_empty_loaded(cache, class);
+                move_loaded(cache, class, &parcel);
             } while (cache_load_own(cache, class));
             cache_unload(cache, class);
         }
     }
+    send_parcel(cache, &parcel);
     misuse_t wrong = cache->wrong;
     cache->wrong = MISUSE_NONE;
     *culprit = wrong == MISUSE_NONE ? *culprit : cache->culprit;
