@@ -126,6 +126,7 @@ static void clear_heap(arena_t *arena)
     arena->rover = NULL;
     arena->chunk_edge = 0;
     arena->deferred = NULL;
+    arena->deferred_turns = 0;
     if (!arena->in_buffer) {
         memset(arena->granules, 0, sizeof *arena->granules);
     }

@@ -203,6 +203,11 @@ void carve_put_deferred_locked(arena_t *arena)
         carve_put_locked(arena, chunk);
         chunk = next;
     }
+    uint32_t left = 0;
+    for (chunk = arena->deferred; chunk != NULL; chunk = chunk->next) {
+        left++;
+    }
+    arena->deferred_turns = left / 2;
 }
 
 bool carve_resize_locked(arena_t *arena, chunk_t *chunk, size_t size, unsigned class)

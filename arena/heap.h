@@ -167,9 +167,10 @@ struct arena {
     region_t *regions;
     region_t first_region; /* most arenas have one only: its descriptor; start NULL while unused */
     struct large *larges;
-    struct chunk *rover;  /* next fit: behind the last chunk given out */
-    granule_t chunk_edge; /* the granule behind the newest chunk run, where it prefers to grow */
-    bool purge_failed;    /* the kernel refused; not tried again by itself */
+    struct chunk *rover;     /* next fit: behind the last chunk given out */
+    granule_t chunk_edge;    /* the granule behind the newest chunk run, where it prefers to grow */
+    bool purge_failed;       /* the kernel refused; not tried again by itself */
+    uint32_t deferred_turns; /* pieces to be closed before the next look at `deferred` */
     size_t large_threshold;
     uint64_t failed_at_ms;   /* when an allocation last failed */
     struct chunk *deferred;  /* freed beside an open piece, to be merged later */
