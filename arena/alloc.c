@@ -151,13 +151,18 @@ static size_t new_room_locked(arena_t *arena)
     return room - granules->room_left_bytes;
 }
 
-/* Whether slabs have so much room that what is cached may keep many of them from being empty: a block a slab is enough.
- * Where that was looked into, not before there is much more: what lives pins slabs, too. */
+/* Whether slabs have so much room, as a share of `bytes`, that what is cached may keep many of them from being empty: a
+ * block a slab is enough. */
+static bool has_much_room_locked(const arena_t *arena, size_t bytes)
+{
+    return arena->totals.slab_free_usable > max_size(bytes / PINNED_SHARE, PINNED_LEAST_BYTES);
+}
+
+/* Where that was looked into, not before there is much more: what lives pins slabs, too. */
 static bool may_be_pinned_locked(arena_t *arena)
 {
     size_t mapped = arena->totals.mapped_bytes;
-    return new_room_locked(arena) > mapped / (2 * PINNED_SHARE) &&
-           arena->totals.slab_free_usable > max_size(mapped / PINNED_SHARE, PINNED_LEAST_BYTES);
+    return new_room_locked(arena) > mapped / (2 * PINNED_SHARE) && has_much_room_locked(arena, mapped);
 }
 
 static void drain_caches(arena_t *arena, reach_t reach)
@@ -175,6 +180,17 @@ static void unpin(arena_t *arena)
     lock_acquire(&arena->lock);
     arena->granules->room_left_bytes = arena->totals.slab_free_usable;
     lock_release(&arena->lock);
+}
+
+void alloc_after_threads(arena_t *arena)
+{
+    lock_acquire(&arena->lock);
+    arena->granules->retaken_bytes /= 2;
+    bool much = has_much_room_locked(arena, run_in_use_locked(arena));
+    lock_release(&arena->lock);
+    if (much) {
+        drain_caches(arena, REACH_ENDED);
+    }
 }
 
 /*

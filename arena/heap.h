@@ -152,7 +152,8 @@ struct arena {
     /* guarded by the registry lock */
     arena_t *next_live, *previous_live; /* or next free shell */
     unsigned pins;                      /* who keeps it from being removed for a moment */
-    unsigned cache_count;               /* of living threads */
+    unsigned cache_count;               /* of living threads, */
+    unsigned cache_most;                /* and the most since half of so many had ended */
     struct cache *caches;
     _Atomic(struct depot *)
         depot; /* made by who overflows first; swapped in with release, loaded with acquire */

@@ -7,7 +7,7 @@
  * ORPHANS_MAX in the process, as each is some KiB even if it holds nothing; and what those of an arena hold is at most a
  * 16th of what it has mapped, or ORPHANS_LEAST_BYTES.
  */
-enum { ORPHANS_MAX = 16, ORPHANS_LEAST_BYTES = 128 * 1024 };
+enum { ORPHANS_MAX = 16, ORPHANS_MANY = ORPHANS_MAX / 2, ORPHANS_LEAST_BYTES = 128 * 1024 };
 
 static thread_t nobody; /* never inside */
 thread_record_t orphanage = {.thread = &nobody};
@@ -31,6 +31,11 @@ static unsigned place_of(const cache_t *cache)
 cache_slot_t *orphan_slot_locked(const cache_t *cache)
 {
     return &orphanage.few[place_of(cache)];
+}
+
+bool orphan_many_wait_locked(void)
+{
+    return orphanage.caches >= ORPHANS_MANY;
 }
 
 static bool holds_too_much(const cache_t *cache, size_t mapped_bytes)

@@ -18,6 +18,9 @@ INLINE bool is_orphan(const cache_t *cache)
 /* Of an orphan. */
 HIDDEN cache_slot_t *orphan_slot_locked(const cache_t *cache);
 
+/* Whether many wait for a thread. */
+HIDDEN bool orphan_many_wait_locked(void);
+
 /* Takes the cache out of its thread's record; false: there are too many, or it holds too much for an arena that has
  * mapped so many bytes. It is in no table, and has no piece. */
 HIDDEN bool orphan_keep_locked(cache_t *cache, size_t mapped_bytes);

@@ -253,13 +253,16 @@ misuse_t cachehook_drain_stopped(arena_t *arena, void **culprit)
     return wrong;
 }
 
-static misuse_t drain_own(arena_t *arena, void **culprit)
+/* Of caches at rest, those that are the calling thread's, or those that are not. */
+static misuse_t drain_at_rest(arena_t *arena, bool own, void **culprit)
 {
     misuse_t wrong = MISUSE_NONE;
+    void *block = NULL;
     for (cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
-        if (is_own(cache)) {
+        if (is_at_rest(cache) && is_own(cache) == own) {
             lock_acquire(&cache->lock);
-            wrong = cache_drain(cache, 1, culprit);
+            misuse_t found = cache_drain(cache, 1, &block);
+            note_misuse(&wrong, culprit, found, block);
             lock_acquire(&arena->lock);
             piece_close_locked(cache);
             lock_release(&arena->lock);
@@ -277,12 +280,12 @@ misuse_t cachehook_reclaim(arena_t *arena, reach_t reach, void **culprit)
         return wrong;
     }
     lock_acquire(&registry_lock);
-    if (reach != REACH_OWN) {
+    if (reach >= REACH_IDLE) {
         stop(arena, reach == REACH_ALL ? REVOKE_POLL_MS : 0);
         wrong = cachehook_drain_stopped(arena, culprit);
         cachehook_resume(arena);
     } else {
-        wrong = drain_own(arena, culprit);
+        wrong = drain_at_rest(arena, reach == REACH_OWN, culprit);
         note_misuse(&wrong, culprit, drain_depot(arena, 1, &block), block);
     }
     lock_release(&registry_lock);

@@ -259,6 +259,7 @@ static cache_t *create_locked(thread_record_t *record, arena_t *arena)
     cache->thread = record;
     record->caches++;
     arena->cache_count++;
+    arena->cache_most = arena->cache_count > arena->cache_most ? arena->cache_count : arena->cache_most;
     return cache;
 }
 
@@ -341,11 +342,17 @@ unsigned thread_count_settled(const arena_t *arena)
     return count;
 }
 
-/* Releases the registry lock for a moment: too much free memory goes back to the kernel, or to hooks. */
-static void settle_locked(arena_t *arena)
+/*
+ * Releases the registry lock for a moment: too much free memory goes back to the kernel, or to hooks. After many threads
+ * have ended, what was left for others to take, and is not taken, goes home first.
+ */
+static void settle_locked(arena_t *arena, bool after_threads)
 {
     arena->pins++;
     lock_release(&registry_lock);
+    if (after_threads) {
+        alloc_after_threads(arena);
+    }
     alloc_settle(arena);
     lock_acquire(&registry_lock);
     arena->pins--;
@@ -386,6 +393,14 @@ static bool leave_cache_locked(cache_t *cache)
     return kept;
 }
 
+/* Whether half of the arena's threads have ended since that was last so, and no others took over what they left. */
+static bool many_ended_locked(arena_t *arena)
+{
+    bool many = arena->cache_count <= arena->cache_most / 2 && orphan_many_wait_locked();
+    arena->cache_most = many ? arena->cache_count : arena->cache_most;
+    return many;
+}
+
 static void give_up_all_locked(thread_record_t *record, bool ends)
 {
     for (size_t index = 0; record->caches != 0; index = next_index(record, index)) {
@@ -395,7 +410,7 @@ static void give_up_all_locked(thread_record_t *record, bool ends)
             if (!ends || !leave_cache_locked(cache)) {
                 give_up_cache_locked(cache);
             }
-            settle_locked(arena);
+            settle_locked(arena, ends && many_ended_locked(arena));
         }
     }
 }

@@ -9,7 +9,7 @@
 
 #include <semaphore.h>
 
-enum { LED = 40 };
+enum { LED = 40, FEW = 7 /* below orphan.c's ORPHANS_MANY */ };
 
 typedef struct {
     pthread_t thread;
@@ -96,10 +96,69 @@ static void what_waits_beside_pieces_is_looked_at_when_half_of_them_are_closed(v
     assert_int_equal(arena_check(arena), 0);
 }
 
+/* --- what is kept for threads to come --- */
+
+enum { BLOCKS = 2000 };
+static void *held[LED][BLOCKS];
+
+/* Some 1 MiB of many classes, each of which a slab serves. */
+static void fill_slabs(size_t number)
+{
+    rng_t rng = {number + 1};
+
+    for (size_t i = 0; i < BLOCKS; i++)
+        held[number][i] = take(1 + rng_below(&rng, SMALL_MAX));
+}
+
+static void free_in_disorder(size_t number)
+{
+    rng_t rng = {number + 1};
+
+    for (size_t left = BLOCKS; left != 0; left--) {
+        size_t i = rng_below(&rng, left);
+        arena_free(arena, held[number][i]);
+        held[number][i] = held[number][left - 1];
+    }
+}
+
+/* All fill, all free, all end. */
+static void live_and_end(size_t count)
+{
+    start(count);
+    lead(count, fill_slabs);
+    lead(count, free_in_disorder);
+    arena->granules->retaken_bytes = 64 * MIB;
+    for (size_t i = 0; i < count; i++)
+        end(i);
+}
+
+static void a_few_threads_leave_what_they_cached_to_those_to_come(void **state)
+{
+    (void)state;
+    churn(1, 64); /* a living thread's cache */
+    live_and_end(FEW);
+    assert_int_equal(arena->granules->retaken_bytes, 64 * MIB);
+    assert_true(arena->totals.slab_free_usable > PINNED_LEAST_BYTES);
+    assert_true(stats_of(arena).cached_bytes != 0);
+}
+
+static void where_many_end_what_they_cached_does_not_keep_slabs(void **state)
+{
+    (void)state;
+    churn(1, 64);
+    live_and_end(LED);
+    assert_true(arena->granules->retaken_bytes <= 4 * MIB);
+    print_message("%zu KiB of room in slabs\n", arena->totals.slab_free_usable / KIB);
+    assert_true(arena->totals.slab_free_usable <= 3 * PINNED_LEAST_BYTES);
+    assert_int_equal(arena_check(arena), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         in_roomy_arena(what_waits_beside_pieces_is_looked_at_when_half_of_them_are_closed),
+        in_roomy_arena(a_few_threads_leave_what_they_cached_to_those_to_come),
+        in_roomy_arena(where_many_end_what_they_cached_does_not_keep_slabs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
