@@ -89,9 +89,11 @@ static misuse_t put_locked(arena_t *arena, void *block, size_t *usable)
 {
     uint32_t entry = entry_locked(arena, block);
     uint32_t kind = entry ^ arena->tag;
+    misuse_t wrong = MISUSE_NONE;
     names_forget_locked(arena, block);
     if (kind <= SLAB_CLASSES) {
-        return slab_put_locked(arena, block);
+        slab_put_locked(arena, &block, 1, &wrong);
+        return wrong;
     }
     if (kind != KIND_CHUNKS && entry != 0) {
         return why_not(arena, entry);
@@ -99,7 +101,7 @@ static misuse_t put_locked(arena_t *arena, void *block, size_t *usable)
     if (arena->tiny != NULL && tiny_holds(arena, block)) {
         return tiny_put_locked(arena, block);
     }
-    misuse_t wrong = validate_chunk_locked(arena, block, entry);
+    wrong = validate_chunk_locked(arena, block, entry);
     if (wrong != MISUSE_NONE) {
         return wrong;
     }
@@ -300,10 +302,15 @@ misuse_t alloc_drain(arena_t *arena, void **blocks, size_t count, void **culprit
     misuse_t wrong = MISUSE_NONE;
     size_t usable;
     lock_acquire(&arena->lock);
-    for (size_t i = 0; i < count; i++) {
-        uint32_t kind = pagemap_entry_marked(blocks[i]) ^ arena->tag; /* most are in slabs */
-        misuse_t one =
-            kind <= SLAB_CLASSES ? slab_put_locked(arena, blocks[i]) : put_locked(arena, blocks[i], &usable);
+    for (size_t i = 0, done; i < count; i += done) {
+        uint32_t kind = pagemap_entry_marked(blocks[i]) ^ arena->tag; /* most are in slabs, and many in one */
+        misuse_t one = MISUSE_NONE;
+        if (kind <= SLAB_CLASSES) {
+            done = slab_put_locked(arena, &blocks[i], count - i, &one);
+        } else {
+            one = put_locked(arena, blocks[i], &usable);
+            done = 1;
+        }
         if (UNLIKELY(one != MISUSE_NONE && wrong == MISUSE_NONE)) {
             wrong = one;
             *culprit = blocks[i];

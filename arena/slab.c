@@ -219,26 +219,48 @@ misuse_t slab_validate_locked(const void *block)
     return validate(slab, offset, slab_index(slab->class, offset));
 }
 
-misuse_t slab_put_locked(arena_t *arena, void *block)
+/* Sets the bits of blocks, from the first on, as long as they are in this slab and whole; returns how many. */
+static size_t put_back(slab_t *slab, void *const *blocks, size_t count)
 {
-    slab_t *slab = slab_of(block);
-    size_t offset = slab_offset(slab->class, block);
-    unsigned index = slab_index(slab->class, offset);
-    misuse_t wrong = validate(slab, offset, index);
-    if (wrong != MISUSE_NONE) {
-        return wrong;
+    const char *start = granule_start(slab->granule);
+    size_t bytes = sizeclass_bytes[slab->class], end = slab->bump * bytes;
+    unsigned first_word = slab->first_word;
+    size_t done = 0;
+    for (; done < count; done++) {
+        size_t offset = distance(start, blocks[done]);
+        if (offset >= end) {
+            break;
+        }
+        unsigned index = slab_index(slab->class, offset);
+        uint64_t bit = (uint64_t)1 << (index % 64);
+        uint64_t *word = &slab->free[index / 64];
+        if (offset != index * bytes || (*word & bit) != 0) {
+            break;
+        }
+        *word |= bit;
+        first_word = first_word < index / 64 ? first_word : index / 64;
     }
-    slab->free[index / 64] |= (uint64_t)1 << (index % 64);
-    slab->first_word = (uint16_t)min_size(slab->first_word, index / 64);
+    slab->first_word = (uint16_t)first_word;
+    return done;
+}
+
+size_t slab_put_locked(arena_t *arena, void *const *blocks, size_t count, misuse_t *wrong)
+{
+    slab_t *slab = slab_of(*blocks);
+    size_t done = put_back(slab, blocks, count);
+    if (UNLIKELY(done == 0)) {
+        *wrong = slab_validate_locked(*blocks);
+        return 1;
+    }
     slab->freed = true;
-    slab->used--;
-    arena->totals.slab_blocks--;
-    arena->totals.slab_usable -= sizeclass_bytes[slab->class];
-    count_free(arena, slab->class, 1);
+    slab->used = (uint16_t)(slab->used - done);
+    arena->totals.slab_blocks -= done;
+    arena->totals.slab_usable -= done * sizeclass_bytes[slab->class];
+    count_free(arena, slab->class, (ptrdiff_t)done);
     if (slab->used < slab->least) {
         relist(arena, slab);
     }
-    return MISUSE_NONE;
+    return done;
 }
 
 void slab_release_empty_locked(arena_t *arena)

@@ -37,8 +37,11 @@ HIDDEN void *slab_take_one_locked(arena_t *arena, unsigned class, bool *zero);
 /* A block of a slab that the class has already, or NULL. */
 HIDDEN void *slab_take_left_locked(arena_t *arena, unsigned class);
 
-/* Takes one block back. Reports a misuse and changes nothing then. */
-HIDDEN misuse_t slab_put_locked(arena_t *arena, void *block);
+/*
+ * Takes blocks back, from the first on as long as they are in its slab; returns how many, at least 1. *wrong, which it may
+ * leave as it is: what is wrong with the first, of which nothing changed then.
+ */
+HIDDEN size_t slab_put_locked(arena_t *arena, void *const *blocks, size_t count, misuse_t *wrong);
 
 /* Whether `block` is the start of a block that is given out. */
 HIDDEN misuse_t slab_validate_locked(const void *block);

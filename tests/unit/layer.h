@@ -7,6 +7,7 @@
 
 #include "../../arena/heap.h"
 #include "../../arena/region.h"
+#include "../../arena/slab.h"
 #include "../../arena/stock.h"
 #include "../support.h"
 
@@ -43,6 +44,15 @@ SUPPORT_UNUSED static granule_t layer_region(arena_t *arena, size_t granules)
     must(layer_grow(arena, GRANULE));
     must(arena->regions != NULL && arena->regions->bytes == granules * GRANULE);
     return granule_of(arena->regions->start);
+}
+
+/* One block into its slab. */
+SUPPORT_UNUSED static misuse_t put_back(arena_t *arena, void *block)
+{
+    misuse_t wrong = MISUSE_NONE;
+
+    must(slab_put_locked(arena, &block, 1, &wrong) == 1);
+    return wrong;
 }
 
 #endif

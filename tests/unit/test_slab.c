@@ -37,7 +37,7 @@ static void take_slab(char **blocks)
 
 static void put(void *block)
 {
-    assert_int_equal(slab_put_locked(arena, block), MISUSE_NONE);
+    assert_int_equal(put_back(arena, block), MISUSE_NONE);
 }
 
 /* --- arithmetic --- */
@@ -294,7 +294,7 @@ static void a_granules_start_is_no_block_of_its_own(void **state)
         assert_int_equal(slab_validate_locked(blocks[0] + offset), expected);
     }
     put(blocks[2]);
-    assert_int_equal(slab_put_locked(arena, blocks[2]), MISUSE_DOUBLE_FREE);
+    assert_int_equal(put_back(arena, blocks[2]), MISUSE_DOUBLE_FREE);
 }
 
 static void it_goes_back_whole_even_the_last_of_its_class(void **state)
@@ -375,6 +375,29 @@ static void a_block_never_given_out_of_zero_granules_is_known_as_zero(void **sta
     assert_false(zero);
 }
 
+static void blocks_of_one_slab_go_back_together(void **state)
+{
+    char *a[5], *b[2];
+    misuse_t wrong = MISUSE_NONE;
+
+    (void)state;
+    must(slab_take_locked(arena, 2, (void **)a, 5) == 5 &&
+         slab_take_locked(arena, CLASS, (void **)b, 2) == 2);
+    void *order[] = {a[3], a[1], b[1], a[2], a[2], b[0], b[0] + 8, a[0], a[4]};
+    size_t steps[] = {2, 1, 1, 1, 1, 1, 2};
+    misuse_t expected[] = {MISUSE_NONE, MISUSE_NONE,     MISUSE_NONE, MISUSE_DOUBLE_FREE,
+                           MISUSE_NONE, MISUSE_INTERIOR, MISUSE_NONE};
+    for (size_t i = 0, at = 0; i < sizeof steps / sizeof steps[0]; at += steps[i++]) {
+        wrong = MISUSE_NONE;
+        assert_int_equal(slab_put_locked(arena, &order[at], sizeof order / sizeof order[0] - at, &wrong),
+                         steps[i]);
+        assert_int_equal(wrong, expected[i]);
+    }
+    assert_int_equal(arena->totals.slab_blocks, 0);
+    assert_int_equal(arena->totals.slab_usable, 0);
+    assert_ptr_equal(take_one(2), a[0]); /* the lowest address first */
+}
+
 /* --- misuse --- */
 
 static void a_double_free_is_found_by_the_bitmap(void **state)
@@ -385,7 +408,7 @@ static void a_double_free_is_found_by_the_bitmap(void **state)
     must(slab_take_locked(arena, 2, (void **)blocks, 10) == 10);
     put(blocks[4]);
     totals_t totals = arena->totals;
-    assert_int_equal(slab_put_locked(arena, blocks[4]), MISUSE_DOUBLE_FREE);
+    assert_int_equal(put_back(arena, blocks[4]), MISUSE_DOUBLE_FREE);
     assert_int_equal(slab_validate_locked(blocks[4]), MISUSE_DOUBLE_FREE);
     assert_memory_equal(&totals, &arena->totals, sizeof totals);
 }
@@ -399,7 +422,7 @@ static void an_interior_pointer_is_found_at_every_offset(void **state)
         take_one(class);
         must((block = take_one(class)) != NULL);
         for (size_t offset = 1; offset < sizeclass_bytes[class]; offset++)
-            assert_int_equal(slab_put_locked(arena, block + offset), MISUSE_INTERIOR);
+            assert_int_equal(put_back(arena, block + offset), MISUSE_INTERIOR);
         assert_int_equal(slab_validate_locked(block), MISUSE_NONE);
     }
 }
@@ -408,8 +431,8 @@ static void a_block_never_given_out_is_foreign(void **state)
 {
     (void)state;
     char *block = take_one(2);
-    assert_int_equal(slab_put_locked(arena, block + 16), MISUSE_FOREIGN);
-    assert_int_equal(slab_put_locked(arena, block + GRANULE - 16), MISUSE_FOREIGN);
+    assert_int_equal(put_back(arena, block + 16), MISUSE_FOREIGN);
+    assert_int_equal(put_back(arena, block + GRANULE - 16), MISUSE_FOREIGN);
 }
 
 /* 65,536 / 1,152... classes that do not divide a granule leave a tail that holds no block. */
@@ -426,7 +449,7 @@ static void the_tail_behind_the_last_block_is_no_block(void **state)
         assert_int_equal(slab_of(first)->capacity, capacity);
         assert_true(slab_is_start(class, first + (capacity - 1) * bytes));
         assert_false(slab_is_start(class, first + capacity * bytes));
-        assert_int_not_equal(slab_put_locked(arena, first + capacity * bytes), MISUSE_NONE);
+        assert_int_not_equal(put_back(arena, first + capacity * bytes), MISUSE_NONE);
     }
 }
 
@@ -497,6 +520,7 @@ int main(void)
         in_heap(it_needs_granules_in_a_row),
         in_heap(a_purge_reaches_all_its_granules),
         in_heap(a_block_never_given_out_of_zero_granules_is_known_as_zero),
+        in_heap(blocks_of_one_slab_go_back_together),
         in_heap(a_double_free_is_found_by_the_bitmap),
         in_heap(an_interior_pointer_is_found_at_every_offset),
         in_heap(a_block_never_given_out_is_foreign),

@@ -61,8 +61,7 @@ static void make_slab(void)
 
     must(slab_take_locked(arena, 2, blocks, SLAB_BLOCKS) == SLAB_BLOCKS);
     slab = slab_of(blocks[0]);
-    must(slab_put_locked(arena, blocks[70]) == MISUSE_NONE &&
-         slab_put_locked(arena, blocks[3]) == MISUSE_NONE);
+    must(put_back(arena, blocks[70]) == MISUSE_NONE && put_back(arena, blocks[3]) == MISUSE_NONE);
 }
 
 static void make_runs(void)
@@ -162,7 +161,7 @@ static void granules_of_a_slab_that_have_another_place_are_invariant_1(void **st
     last->place--;
     expect_only(arena, INVARIANT_RUN_TAGS);
     last->place++;
-    must(slab_put_locked(arena, block) == MISUSE_NONE);
+    must(put_back(arena, block) == MISUSE_NONE);
     expect_none(arena);
 }
 
