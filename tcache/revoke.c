@@ -205,11 +205,11 @@ void cachehook_count(arena_t *arena, cache_totals_t *totals)
 }
 
 /* The first misuse that draining finds is what is reported, when no lock is held. */
-static void note_misuse(misuse_t *wrong, void **culprit, misuse_t found, void *block)
+static void note_misuse(misuse_t *wrong, void **culprit, misuse_t found, void *const *block)
 {
     if (*wrong == MISUSE_NONE && found != MISUSE_NONE) {
         *wrong = found;
-        *culprit = block;
+        *culprit = *block;
     }
 }
 
@@ -231,7 +231,7 @@ static misuse_t drain_depot(arena_t *arena, unsigned least, void **culprit)
     for (unsigned class = least; depot != NULL && class <= CLASSES; class ++) {
         while ((magazine = depot_take(depot, class, NULL)) != NULL) {
             void *block = NULL;
-            note_misuse(&wrong, culprit, drain_magazine(arena, class, magazine, &block), block);
+            note_misuse(&wrong, culprit, drain_magazine(arena, class, magazine, &block), &block);
         }
     }
     while (depot != NULL && (magazine = depot_take_empty(depot)) != NULL) {
@@ -246,10 +246,10 @@ misuse_t cachehook_drain_stopped(arena_t *arena, void **culprit)
     void *block = NULL;
     for (cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
         if (cache->stopped) {
-            note_misuse(&wrong, culprit, cache_drain(cache, 1, &block), block);
+            note_misuse(&wrong, culprit, cache_drain(cache, 1, &block), &block);
         }
     }
-    note_misuse(&wrong, culprit, drain_depot(arena, 1, &block), block);
+    note_misuse(&wrong, culprit, drain_depot(arena, 1, &block), &block);
     return wrong;
 }
 
@@ -262,7 +262,7 @@ static misuse_t drain_at_rest(arena_t *arena, bool own, void **culprit)
         if (is_at_rest(cache) && is_own(cache) == own) {
             lock_acquire(&cache->lock);
             misuse_t found = cache_drain(cache, 1, &block);
-            note_misuse(&wrong, culprit, found, block);
+            note_misuse(&wrong, culprit, found, &block);
             lock_acquire(&arena->lock);
             piece_close_locked(cache);
             lock_release(&arena->lock);
@@ -286,7 +286,7 @@ misuse_t cachehook_reclaim(arena_t *arena, reach_t reach, void **culprit)
         cachehook_resume(arena);
     } else {
         wrong = drain_at_rest(arena, reach == REACH_OWN, culprit);
-        note_misuse(&wrong, culprit, drain_depot(arena, 1, &block), block);
+        note_misuse(&wrong, culprit, drain_depot(arena, 1, &block), &block);
     }
     lock_release(&registry_lock);
     return wrong;
@@ -308,7 +308,7 @@ misuse_t cachehook_flow_back(arena_t *arena, size_t least_bytes, size_t keep_byt
         misuse_t found =
             cache_held_bytes(cache, least) > keep_bytes ? cache_drain(cache, least, &block) : MISUSE_NONE;
         lock_release(&cache->lock);
-        note_misuse(&wrong, culprit, found, block);
+        note_misuse(&wrong, culprit, found, &block);
     }
     return wrong;
 }

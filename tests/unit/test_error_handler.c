@@ -71,6 +71,26 @@ static void the_handler_gets_the_line_and_the_pointer(void **state)
     assert_int_equal(reports, 2);
 }
 
+#if ARENA_TCACHE
+/* Found only when all that is cached goes home. */
+static void a_trim_tells_the_pointer_too(void **state)
+{
+    (void)state;
+    arena_destroy(arena);
+    arena = arena_create(&(arena_options_t){.name = "handled"});
+    void *volatile first = arena_alloc(arena, 100), *volatile second = arena_alloc(arena, 100);
+    arena_free(arena, first);
+    arena_free(arena, second);
+    arena_free(arena, first);
+    assert_int_equal(reports, 0);
+    if (setjmp(back) == 0) {
+        arena_trim(arena, 0);
+        fail_msg("a double free was not found");
+    }
+    was_reported("double free", first);
+}
+#endif
+
 static void *use_from_another_thread(void *unused)
 {
     (void)unused;
@@ -290,6 +310,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(the_handler_gets_the_line_and_the_pointer),
+#if ARENA_TCACHE
+        TEST(a_trim_tells_the_pointer_too),
+#endif
         TEST(no_lock_is_held_after_any_misuse),
         TEST(misuse_of_hook_memory_is_caught_aligned_or_not),
         TEST(the_handler_may_end_the_thread),
