@@ -80,8 +80,8 @@ HIDDEN bool alloc_make_room(arena_t *arena, size_t usable);
 HIDDEN bool alloc_make_room_for(arena_t *arena, unsigned class);
 
 /* Takes blocks back that caches held. A misuse is returned with its block, and the rest still taken. Gives
- * no memory back to the source: call alloc_settle when no lock is held. */
-HIDDEN misuse_t alloc_drain(arena_t *arena, void **blocks, size_t count, void **culprit);
+ * no memory back to the source: *settle is set if alloc_settle is to do that when no lock is held. */
+HIDDEN misuse_t alloc_drain(arena_t *arena, void **blocks, size_t count, bool *settle, void **culprit);
 HIDDEN void alloc_settle(arena_t *arena);
 
 /* After many threads have ended: what is kept for those to come goes home where it may keep slabs from being

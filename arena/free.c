@@ -297,11 +297,12 @@ void alloc_free(arena_t *arena, void *block)
     }
 }
 
-misuse_t alloc_drain(arena_t *arena, void **blocks, size_t count, void **culprit)
+misuse_t alloc_drain(arena_t *arena, void **blocks, size_t count, bool *settle, void **culprit)
 {
     misuse_t wrong = MISUSE_NONE;
     size_t usable;
     lock_acquire(&arena->lock);
+    size_t dirty = arena->totals.dirty_bytes;
     for (size_t i = 0, done; i < count; i += done) {
         uint32_t kind = pagemap_entry_marked(blocks[i]) ^ arena->tag; /* most are in slabs, and many in one */
         misuse_t one = MISUSE_NONE;
@@ -316,6 +317,7 @@ misuse_t alloc_drain(arena_t *arena, void **blocks, size_t count, void **culprit
             *culprit = blocks[i];
         }
     }
+    *settle |= arena->totals.dirty_bytes > dirty;
     lock_release(&arena->lock);
     return wrong;
 }

@@ -48,7 +48,7 @@ void cache_begin_slow(cache_t *cache)
 void cache_send_home(cache_t *cache, void **blocks, size_t count)
 {
     void *culprit = NULL;
-    misuse_t wrong = alloc_drain(cache->arena, blocks, count, &culprit);
+    misuse_t wrong = alloc_drain(cache->arena, blocks, count, &cache->settle_due, &culprit);
     if (UNLIKELY(wrong != MISUSE_NONE && cache->wrong == MISUSE_NONE)) {
         cache->wrong = wrong;
         cache->culprit = culprit;
@@ -73,13 +73,12 @@ void cache_empty_loaded(cache_t *cache, unsigned class)
     }
 }
 
-void cache_end_slow(cache_t *cache, bool settle)
+void cache_end_slow(cache_t *cache)
 {
     arena_t *arena = cache->arena;
     misuse_t wrong = cache->wrong;
     const void *culprit = cache->culprit;
-    bool tick = cache->tick_due;
-    settle |= cache->settle_due;
+    bool tick = cache->tick_due, settle = cache->settle_due;
     cache->wrong = MISUSE_NONE;
     cache->tick_due = cache->settle_due = false;
     lock_release(&cache->lock);

@@ -119,7 +119,7 @@ HIDDEN void cache_unload(cache_t *cache, unsigned class);
 HIDDEN void cache_begin_slow(cache_t *cache);
 
 /* Ends a slow path: what draining found is reported, and what must wait for a moment without locks is done. */
-HIDDEN void cache_end_slow(cache_t *cache, bool settle);
+HIDDEN void cache_end_slow(cache_t *cache);
 
 /* Sends blocks home; a misuse that this finds is kept for when no lock is held. */
 HIDDEN void cache_send_home(cache_t *cache, void **blocks, size_t count);

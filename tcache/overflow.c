@@ -45,8 +45,8 @@ static depot_t *depot_for(arena_t *arena)
     return there;
 }
 
-/* The loaded, full magazine goes to the depot, or its blocks home: true. Without memory for another the class has none. */
-static bool give_loaded_away(cache_t *cache, unsigned class)
+/* The loaded, full magazine goes to the depot, or its blocks home. Without memory for another the class has none. */
+static void give_loaded_away(cache_t *cache, unsigned class)
 {
     magazine_t *fresh = cache->spare == NULL ? NULL : cache_take_spare(cache);
     depot_t *depot = slab_is_sparse(cache->arena, class) ? NULL : depot_for(cache->arena);
@@ -55,31 +55,32 @@ static bool give_loaded_away(cache_t *cache, unsigned class)
             cache_put_spare(cache, fresh);
         }
         cache_empty_loaded(cache, class);
-        return true;
+        return;
     }
     fresh = fresh != NULL ? fresh : cache_take_spare(cache);
     cache_set_top(cache, class, fresh == NULL ? magazine_top_of_dummy() : magazine_make_empty(fresh, class));
-    return false;
 }
 
-/* Makes room where the magazine is full (or the dummy): keeps it, deposits it, or empties it: true. */
-static bool make_room(cache_t *cache, unsigned class)
+/* Makes room where the magazine is full (or the dummy): keeps it, deposits it, or empties it. */
+static void make_room(cache_t *cache, unsigned class)
 {
     if (!cache_has_magazine(cache, class)) {
         cache_count_miss(cache, class);
-        return false;
+        return;
     }
     bool dummy = cache->top[class] == magazine_top_of_dummy();
     magazine_t *fresh = dummy || keeps_full(cache, class) ? cache_take_spare(cache) : NULL;
     if (fresh == NULL) {
-        return !dummy && give_loaded_away(cache, class);
+        if (!dummy) {
+            give_loaded_away(cache, class);
+        }
+        return;
     }
     if (!dummy) {
         keep_full(cache, class, fresh);
     }
     cache_set_top(cache, class, magazine_make_empty(fresh, class));
     cache_note_used(cache, class);
-    return false;
 }
 
 /* Into the depot, or home. */
@@ -109,20 +110,19 @@ void cache_pack(cache_t *cache)
 static void free_slow(cache_t *cache, unsigned class, void *block)
 {
     arena_t *arena = cache->arena;
-    bool drained = false;
     lock_acquire(&cache->lock);
     if (cache->next[class] == block) {
         cache->wrong = MISUSE_DOUBLE_FREE;
         cache->culprit = block;
     } else if (cachehook_allowed(arena) && magazine_top_is_full(cache->top[class])) {
-        drained = make_room(cache, class);
+        make_room(cache, class);
     }
     bool room =
         cachehook_allowed(arena) && !magazine_top_is_full(cache->top[class]) && cache->wrong == MISUSE_NONE;
     if (room) {
         cache_push(cache, class, block);
     }
-    cache_end_slow(cache, drained);
+    cache_end_slow(cache);
     if (!room) {
         alloc_public_free(arena,
                           block); /* no memory for a magazine, not worth one, or caches were taken away */
@@ -147,7 +147,7 @@ void cache_free_home(cache_t *cache, void *block)
 {
     cache_begin_slow(cache);
     cache_send_home(cache, &block, 1);
-    cache_end_slow(cache, false);
+    cache_end_slow(cache);
 }
 
 /* The class under which a cache may hold the block, or 0: it is large, plain, or no block at all. The mutex

@@ -203,7 +203,7 @@ static void *alloc_slow(arena_t *arena, size_t size, bool *zero)
         if (block != NULL) {
             cache_count_allocation(cache);
         }
-        cache_end_slow(cache, false);
+        cache_end_slow(cache);
     }
     /* What tries harder rounds as arena_good_size said; it was asked before the caches went, if they did. */
     bool exact = size > SMALL_MAX && cachehook_allowed(arena) && !cachehook_has_magazine(arena, class);

@@ -218,7 +218,8 @@ static misuse_t drain_magazine(arena_t *arena, unsigned class, magazine_t *magaz
 {
     size_t count;
     void **blocks = magazine_blocks(magazine_load_full(magazine, class), class, &count);
-    misuse_t wrong = alloc_drain(arena, blocks, count, culprit);
+    bool settle = false; /* who drains a depot does, or grows */
+    misuse_t wrong = alloc_drain(arena, blocks, count, &settle, culprit);
     meta_free(magazine);
     return wrong;
 }

@@ -69,7 +69,7 @@ typedef struct cache {
     void *culprit;
     uint16_t seen[SMALL_CLASSES + 1]; /* low bits of top at the last tick */
     bool tick_due;                    /* a tick fell where there was no time for it */
-    bool settle_due;                  /* the arena took clean granules: see alloc_settle */
+    bool settle_due;                  /* granules came or went: see alloc_settle */
     bool took_zero;                   /* the last refill was one block, which reads as zero */
     uint64_t counted_from;            /* allocations before cache_init */
 

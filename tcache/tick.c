@@ -144,7 +144,7 @@ void *cache_alloc_tick(cache_t *cache, unsigned class)
         promote_moving(cache);
     }
     bool decayed = decay(cache, class);
-    cache_end_slow(cache, false); /* may call hooks, which may cost the thread this cache */
+    cache_end_slow(cache); /* may call hooks, which may cost the thread this cache */
     if (decayed) {
         thread_drop_orphans();
     }
