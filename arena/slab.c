@@ -246,21 +246,26 @@ static size_t put_back(slab_t *slab, void *const *blocks, size_t count)
 
 size_t slab_put_locked(arena_t *arena, void *const *blocks, size_t count, misuse_t *wrong)
 {
-    slab_t *slab = slab_of(*blocks);
-    size_t done = put_back(slab, blocks, count);
-    if (UNLIKELY(done == 0)) {
-        *wrong = slab_validate_locked(*blocks);
-        return 1;
-    }
-    slab->freed = true;
-    slab->used = (uint16_t)(slab->used - done);
+    unsigned class = slab_of(*blocks)->class;
+    size_t done = 0;
+    do {
+        slab_t *slab = slab_of(blocks[done]);
+        size_t put = put_back(slab, blocks + done, count - done);
+        if (UNLIKELY(put == 0)) {
+            break;
+        }
+        done += put;
+        slab->freed = true;
+        slab->used = (uint16_t)(slab->used - put);
+        count_free(arena, class, (ptrdiff_t)put);
+        if (slab->used < slab->least) {
+            relist(arena, slab);
+        }
+    } while (done < count && (pagemap_entry_marked(blocks[done]) ^ arena->tag) == class);
     arena->totals.slab_blocks -= done;
-    arena->totals.slab_usable -= done * sizeclass_bytes[slab->class];
-    count_free(arena, slab->class, (ptrdiff_t)done);
-    if (slab->used < slab->least) {
-        relist(arena, slab);
-    }
-    return done;
+    arena->totals.slab_usable -= done * sizeclass_bytes[class];
+    *wrong = done == 0 ? slab_validate_locked(*blocks) : *wrong;
+    return max_size(done, 1);
 }
 
 void slab_release_empty_locked(arena_t *arena)

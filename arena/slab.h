@@ -38,8 +38,8 @@ HIDDEN void *slab_take_one_locked(arena_t *arena, unsigned class, bool *zero);
 HIDDEN void *slab_take_left_locked(arena_t *arena, unsigned class);
 
 /*
- * Takes blocks back, from the first on as long as they are in its slab; returns how many, at least 1. *wrong, which it may
- * leave as it is: what is wrong with the first, of which nothing changed then.
+ * Takes blocks back, from the first on as long as they are whole and of its class; returns how many, at least 1. *wrong,
+ * which it may leave as it is: what is wrong with the first, of which nothing changed then.
  */
 HIDDEN size_t slab_put_locked(arena_t *arena, void *const *blocks, size_t count, misuse_t *wrong);
 

@@ -375,6 +375,24 @@ static void a_block_never_given_out_of_zero_granules_is_known_as_zero(void **sta
     assert_false(zero);
 }
 
+static void as_do_those_of_one_class(void **state)
+{
+    char *first[PER_SLAB], *second[PER_SLAB];
+    misuse_t wrong = MISUSE_NONE;
+
+    (void)state;
+    take_slab(first);
+    take_slab(second);
+    void *order[] = {first[3], first[9], second[0], first[4], second[7]};
+    assert_int_equal(slab_put_locked(arena, order, 5, &wrong), 5);
+    assert_int_equal(wrong, MISUSE_NONE);
+    assert_int_equal(slab_of(first[0])->used, PER_SLAB - 3);
+    assert_int_equal(slab_of(second[0])->used, PER_SLAB - 2);
+    assert_int_equal(arena->totals.slab_blocks, 2 * PER_SLAB - 5);
+    assert_int_equal(slab_put_locked(arena, (void *const *)second + 1, 6, &wrong), 6);
+    assert_int_equal(slab_of(second[0])->used, PER_SLAB - 8);
+}
+
 static void blocks_of_one_slab_go_back_together(void **state)
 {
     char *a[5], *b[2];
@@ -521,6 +539,7 @@ int main(void)
         in_heap(a_purge_reaches_all_its_granules),
         in_heap(a_block_never_given_out_of_zero_granules_is_known_as_zero),
         in_heap(blocks_of_one_slab_go_back_together),
+        in_heap(as_do_those_of_one_class),
         in_heap(a_double_free_is_found_by_the_bitmap),
         in_heap(an_interior_pointer_is_found_at_every_offset),
         in_heap(a_block_never_given_out_is_foreign),
