@@ -3,16 +3,6 @@
 
 #include "../arena/meta.h"
 
-static uint32_t count_of(const depot_t *depot, unsigned class)
-{
-    return atomic_load_explicit(&depot->count[class], memory_order_relaxed);
-}
-
-static void set_count(depot_t *depot, unsigned class, uint32_t count)
-{
-    atomic_store_explicit(&depot->count[class], count, memory_order_relaxed);
-}
-
 depot_t *depot_create(void)
 {
     depot_t *depot = meta_calloc(sizeof *depot);
@@ -27,7 +17,7 @@ size_t depot_held_bytes(depot_t *depot, unsigned least)
     size_t bytes = 0;
     lock_acquire(&depot->lock);
     for (unsigned class = least; class <= CLASSES; class ++) {
-        bytes += count_of(depot, class) * magazine_bytes(class);
+        bytes += depot->count[class] * magazine_bytes(class);
     }
     lock_release(&depot->lock);
     return bytes;
@@ -57,23 +47,15 @@ magazine_t *depot_take_empty(depot_t *depot)
     return empty;
 }
 
-static bool has_room(const depot_t *depot, unsigned class)
-{
-    return count_of(depot, class) * magazine_bytes(class) < most_bytes(class);
-}
-
 bool depot_put(depot_t *depot, unsigned class, magazine_t *magazine, magazine_t **empty)
 {
-    if (!has_room(depot, class)) {
-        return false; /* a bulk of frees goes past it */
-    }
     size_t bytes = magazine_bytes(class);
     lock_acquire(&depot->lock);
-    bool room = has_room(depot, class) && depot->held_bytes < DEPOT_HELD_BYTES;
+    bool room = depot->count[class] * bytes < most_bytes(class) && depot->held_bytes < DEPOT_HELD_BYTES;
     if (room) {
         magazine_set_next(magazine, depot->full[class]);
         depot->full[class] = magazine;
-        set_count(depot, class, count_of(depot, class) + 1);
+        depot->count[class]++;
         depot->held_bytes += bytes;
         if (empty != NULL && *empty == NULL) {
             *empty = take_empty_locked(depot);
@@ -88,19 +70,16 @@ static magazine_t *take_locked(depot_t *depot, unsigned class)
     magazine_t *magazine = depot->full[class];
     if (magazine != NULL) {
         depot->full[class] = magazine_next(magazine);
-        uint32_t left = count_of(depot, class) - 1;
-        set_count(depot, class, left);
+        depot->count[class]--;
         depot->held_bytes -= magazine_bytes(class);
-        depot->spare[class] = left < depot->spare[class] ? left : depot->spare[class];
+        depot->spare[class] =
+            depot->count[class] < depot->spare[class] ? depot->count[class] : depot->spare[class];
     }
     return magazine;
 }
 
 magazine_t *depot_take(depot_t *depot, unsigned class, magazine_t **empty)
 {
-    if (count_of(depot, class) == 0) {
-        return NULL;
-    }
     lock_acquire(&depot->lock);
     magazine_t *magazine = take_locked(depot, class);
     if (magazine != NULL && empty != NULL && *empty != NULL) {
@@ -126,7 +105,7 @@ magazine_t *depot_take_spare(depot_t *depot, unsigned class)
     lock_acquire(&depot->lock);
     uint32_t spare = depot->spare[class];
     magazine_t *magazine = spare != 0 ? take_locked(depot, class) : NULL;
-    depot->spare[class] = magazine != NULL ? spare - 1 : count_of(depot, class);
+    depot->spare[class] = magazine != NULL ? spare - 1 : depot->count[class];
     lock_release(&depot->lock);
     return magazine;
 }

@@ -14,10 +14,10 @@ typedef struct depot {
     lock_t lock;
     /* guarded by lock */
     magazine_t *full[CLASSES + 1];
-    _Atomic(uint32_t) count[CLASSES + 1]; /* relaxed: read without the lock as hints that spare it */
-    uint32_t spare[CLASSES + 1];          /* least count since the last decay */
-    size_t held_bytes;                    /* in all classes */
-    magazine_t *empty;                    /* left for those taken, and given for those put */
+    uint32_t count[CLASSES + 1];
+    uint32_t spare[CLASSES + 1]; /* least count since the last decay */
+    size_t held_bytes;           /* in all classes */
+    magazine_t *empty;           /* left for those taken, and given for those put */
     uint64_t decayed_ms;
 } depot_t;
 
