@@ -54,12 +54,14 @@
 #endif
 
 #define HIDDEN __attribute__((visibility("hidden")))
-/* Of a function: called as the library is loaded. Behind malloc's names the first allocation is early enough, and a
- * program that makes none shall not pay. */
+/* Of a function: called as the library is loaded, or goes. Behind malloc's names the first allocation is early enough, a
+ * program that makes none shall not pay, and the library stays. */
 #if ARENA_NOTHING_AT_LOAD
 #define AT_LOAD __attribute__((unused))
+#define AT_UNLOAD __attribute__((unused))
 #else
 #define AT_LOAD __attribute__((constructor))
+#define AT_UNLOAD __attribute__((destructor))
 #endif
 /* A large table of zeros that is written here and there: behind all small variables, which so share few pages. */
 #define AMONG_THE_LAST __attribute__((common))

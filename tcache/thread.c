@@ -42,11 +42,11 @@ static void free_many(thread_record_t *record)
 /* Registers the calling thread; false: no memory, or it is exiting. */
 static bool register_self_locked(thread_t *self)
 {
-    if (self->record != NULL) {
-        return true;
-    }
     if (self->gone || !exit_key_works) {
         return false;
+    }
+    if (self->record != NULL) {
+        return true;
     }
     thread_record_t *record = meta_calloc(sizeof *record);
     self->gone = true; /* the C library may allocate here, by us, and must not come back to this */
@@ -460,4 +460,18 @@ void threads_forget_others_locked(void)
 void threads_init(void)
 {
     exit_key_works = pthread_key_create(&exit_key, thread_exit) == 0;
+}
+
+/*
+ * dlclose, or the process ends: threads that live on must not come back to thread_exit, which may be no more. They have no
+ * caches any more, and get none. Not while there are arenas: their caches' threads have to be seen to end.
+ */
+AT_UNLOAD static void forget_exits(void)
+{
+    lock_acquire(&registry_lock);
+    if (exit_key_works && registry_first_locked() == NULL) {
+        exit_key_works = false;
+        pthread_key_delete(exit_key);
+    }
+    lock_release(&registry_lock);
 }
