@@ -347,8 +347,19 @@ bool cachehook_flow_one(arena_t *arena, size_t usable, misuse_t *wrong, void **c
     return flowed;
 }
 
+/* Whether the calling thread has a cache of the arena that it may not use just now: somebody looked into it. */
+static bool is_evicted(const arena_t *arena)
+{
+    thread_record_t *record = thread_self.record;
+    const cache_slot_t *slot = record == NULL ? NULL : record_slot(record, arena->index);
+    return slot != NULL && (atomic_load_explicit(slot, memory_order_relaxed) & CACHE_EVICTED) != 0;
+}
+
 bool cachehook_has_magazine(const arena_t *arena, unsigned class)
 {
+    if (is_evicted(arena)) {
+        thread_restore(arena);
+    }
     cache_enter(&thread_self);
     const cache_t *cache = record_lookup(arena->index);
     bool has = cache != NULL && cache_has_magazine(cache, class);

@@ -299,8 +299,8 @@ void thread_restore(const arena_t *arena)
 {
     if (table_lookup(arena)->arena != arena && !lock_fork_passes) {
         lock_acquire(&registry_lock);
-        cache_t *cache =
-            thread_self.record == NULL ? NULL : cache_at_locked(thread_self.record, arena->index);
+        bool may = atomic_load_explicit(&arena->cached, memory_order_relaxed) && thread_self.record != NULL;
+        cache_t *cache = may ? cache_at_locked(thread_self.record, arena->index) : NULL;
         if (cache != NULL) {
             permit_locked(cache);
         }

@@ -77,6 +77,41 @@ static void the_good_size_holds_over_an_idle_while(void **state)
     }
 }
 
+static int leave_out(void *context, const arena_block_t *block)
+{
+    (void)context;
+    (void)block;
+    return 0;
+}
+
+/* All of these stop the caches, the caller's too. */
+static void the_good_size_holds_after_a_look_at_the_arena(void **state)
+{
+    (void)state;
+    earn(5000);
+    for (int look = 0; look < 4; look++) {
+        assert_true(look != 0 || stats_of(arena).caches == 1);
+        assert_true(look != 1 || arena_walk(arena, leave_out, NULL) == 0);
+        assert_true(look != 2 || arena_check(arena) == 0);
+        (void)(look == 3 ? arena_trim(arena, 0) : 0);
+        size_t good = arena_good_size(arena, 5000);
+        void *block = take(5000);
+        assert_int_equal(arena_usable_size(arena, block), good);
+        arena_free(arena, block);
+    }
+}
+
+static void asking_brings_no_cache_back_into_an_arena_that_logs(void **state)
+{
+    (void)state;
+    earn(5000);
+    assert_true(arena_log_open(arena, "/dev/null"));
+    assert_true(arena_good_size(arena, 5000) >= 5000);
+    assert_null(own_cache());
+    assert_true(arena_log_close(arena));
+    assert_int_equal(arena_good_size(arena, 5000), class_bytes(5000));
+}
+
 /* --- order and bounds --- */
 
 static void the_last_one_freed_is_the_next_given_out(void **state)
@@ -355,6 +390,8 @@ int main(void)
         in_roomy_arena(one_that_allocates_for_another_thread_earns_it_too),
         in_roomy_arena(until_then_it_gets_chunks_of_just_the_size),
         in_roomy_arena(the_good_size_holds_over_an_idle_while),
+        in_roomy_arena(the_good_size_holds_after_a_look_at_the_arena),
+        in_roomy_arena(asking_brings_no_cache_back_into_an_arena_that_logs),
         in_roomy_arena(the_last_one_freed_is_the_next_given_out),
         in_roomy_arena(a_cache_is_bounded_in_bytes),
         in_roomy_arena(a_class_that_stands_still_goes_home_and_no_other),
