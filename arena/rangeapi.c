@@ -25,7 +25,7 @@ _Static_assert(sizeof(arena_range_t) + 2 * sizeof(range_leaf_t) + 17 * sizeof(ra
 
 #define MOST_QUANTUM ((size_t)1 << 30)
 #define MOST_PAGE ((size_t)1 << (sizeof(size_t) * 8 - 4))
-#define MOST_QUANTA (RANGE_NOWHERE >> 5) /* that anything counts */
+#define MOST_QUANTA (RANGE_NOWHERE >> 5) /* that a range from the kernel counts; a given one: its own */
 
 static bool reserved_are_zero(const arena_range_options_t *options)
 {
@@ -234,7 +234,8 @@ void arena_range_destroy(arena_range_t *range)
 static uint64_t quanta_for(const arena_range_t *range, uint64_t bytes)
 {
     uint64_t count = bytes == 0 ? 1 : ((bytes - 1) >> range->quantum_log2) + 1;
-    return count > MOST_QUANTA || (range_in_pages(range) && count > range->page) ? 0 : count;
+    uint64_t most = range->source == ARENA_RANGE_GIVEN ? range->limit : MOST_QUANTA;
+    return count > most || (range_in_pages(range) && count > range->page) ? 0 : count;
 }
 
 static uint64_t take(arena_range_t *range, uint64_t alignment, uint64_t bytes)

@@ -164,6 +164,26 @@ static void a_range_of_all_addresses_holds_them_all(void **state)
     arena_range_destroy(range);
 }
 
+static void one_block_may_be_all_of_a_range(void **state)
+{
+    (void)state;
+    for (uint64_t all = UINT64_MAX - 7; all >= 1024; all /= 4) {
+        all -= all % 8;
+        for (int fit = ARENA_FIT_GOOD; fit <= ARENA_FIT_NEXT; fit++) {
+            arena_range_t *range = open_range((arena_range_options_t){.bytes = all, .fit = (arena_fit_t)fit});
+            assert_true(arena_range_alloc(range, all + 1) == ARENA_RANGE_NONE && errno == ENOMEM);
+            assert_true(arena_range_alloc(range, all) == 0);
+            assert_true(arena_range_size(range, 0) == all);
+            assert_true(arena_range_resize(range, 0, 8) && arena_range_resize(range, 0, all));
+            assert_false(arena_range_resize(range, 0, all + 1));
+            arena_range_free(range, 0);
+            assert_true(arena_range_aligned_alloc(range, UINT64_C(1) << 63, all / 2 + 8) == 0);
+            assert_int_equal(arena_range_check(range), 0);
+            arena_range_destroy(range);
+        }
+    }
+}
+
 static void a_block_grows_into_what_is_free_behind_it_and_shrinks(void **state)
 {
     arena_range_t *range = open_range((arena_range_options_t){.bytes = 1024});
@@ -736,6 +756,7 @@ int main(void)
         cmocka_unit_test(every_byte_of_a_range_can_be_given_out),
         cmocka_unit_test(sizes_at_the_edges_fail_cleanly_or_round_up),
         cmocka_unit_test(a_range_of_all_addresses_holds_them_all),
+        cmocka_unit_test(one_block_may_be_all_of_a_range),
         cmocka_unit_test(a_block_grows_into_what_is_free_behind_it_and_shrinks),
         cmocka_unit_test(orders_and_fits_choose_as_they_say),
         cmocka_unit_test(freed_neighbours_come_back_in_order_and_still_merge),
