@@ -289,13 +289,19 @@ void arena_reset(arena_t *arena)
     }
 }
 
+/* Of ARENA_SINGLE_THREAD arenas without a lock only those whose one region never changes: their thread may be inside. */
+static bool may_ask_for_bounds(const arena_t *arena)
+{
+    return has_bounds(arena) && (arena->in_buffer || !arena->lock.off);
+}
+
 /* A buffer, hook memory that is not aligned, a break that moves by pages. */
 static arena_t *owner_by_bounds(const void *block)
 {
     arena_t *owner = NULL;
     lock_acquire(&registry_lock);
     for (arena_t *arena = registry_first_locked(); arena != NULL && owner == NULL; arena = arena->next_live) {
-        if (has_bounds(arena)) {
+        if (may_ask_for_bounds(arena)) {
             lock_acquire(&arena->lock);
             if (region_by_bounds_locked(arena, block) != NULL) {
                 misuse_t wrong = MISUSE_NONE;

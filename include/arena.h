@@ -304,8 +304,8 @@ ARENA_EXPORT void arena_free_batch(arena_t *arena, void **blocks, size_t count);
 
 /*
  * The arena that `block`, as returned by an allocation, belongs to; NULL if it is not a block of a
- * live arena of this library. Never fails. Lock-free but for buffers and unaligned hook memory,
- * O(such arenas).
+ * live arena of this library. Never fails. Lock-free but for buffers, unaligned hook memory and a break that moves
+ * by pages, O(such arenas). The last two are passed over under ARENA_SINGLE_THREAD: NULL.
  */
 ARENA_EXPORT arena_t *arena_of(const void *block);
 

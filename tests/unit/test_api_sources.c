@@ -120,6 +120,33 @@ static void an_arena_of_unaligned_memory_grows_by_what_is_used(void **state)
     }
 }
 
+static void *ask_whose_it_is(void *block)
+{
+    arena_t *owner = NULL;
+    for (int i = 0; i < 10000; i++)
+        owner = arena_of(block);
+    return owner;
+}
+
+/* Its regions are guarded by nothing: ThreadSanitizer would see who looks at them. */
+static void no_other_thread_looks_into_an_arena_of_a_single_thread(void **state)
+{
+    static char outside[100];
+    void *owner = NULL;
+    pthread_t asking;
+
+    (void)state;
+    book.skew = 8;
+    arena_t *arena = open_hooked(ARENA_SINGLE_THREAD);
+    must(pthread_create(&asking, NULL, ask_whose_it_is, outside) == 0);
+    for (size_t i = 0; i < 200; i++)
+        assert_non_null(arena_alloc(arena, 20000));
+    pthread_join(asking, &owner);
+    assert_null(owner);
+    assert_null(arena_of(arena_alloc(arena, 100)));
+    close_opened();
+}
+
 /* The first memory is aligned, and its blocks are cached; what comes then is not. */
 static void unaligned_memory_ends_the_caches_of_an_arena(void **state)
 {
@@ -483,6 +510,7 @@ int main(void)
         TEST(hooks_are_where_memory_comes_from_and_goes_to),
         TEST(unaligned_hook_memory_is_managed_too),
         TEST(an_arena_of_unaligned_memory_grows_by_what_is_used),
+        TEST(no_other_thread_looks_into_an_arena_of_a_single_thread),
         TEST(unaligned_memory_ends_the_caches_of_an_arena),
         TEST(what_hooks_do_to_errno_is_not_seen),
         TEST(a_request_that_fills_whole_granules_fits_its_new_region),
