@@ -90,8 +90,8 @@ enum {
     ARENA_INDEX_BITS = 24, /* page-map entries hold this much of an arena's index */
     ARENA_NAME_BYTES = 64,
 
-    MAGAZINE_BYTES = 512, /* one header word and 63 pointers */
     MAGAZINE_SLOTS = 63,
+    MAGAZINE_BYTES = (MAGAZINE_SLOTS + 1) * sizeof(void *), /* one header word and 63 pointers */
     MAGAZINE_FEW = 16,
 
     TABLE_SLOTS = ARENA_TABLE_SLOTS, /* thread-local: caches found without a lock */

@@ -450,7 +450,7 @@ void alloc_tick(arena_t *arena)
     }
     lock_release(&arena->lock);
     if (parked) {
-        park_drop_old(arena, now - min_size(now, arena->purge_delay_ms));
+        park_drop_old(arena, now < arena->purge_delay_ms ? 0 : now - arena->purge_delay_ms);
     }
     if (target != SIZE_MAX) {
         region_purge(arena, target);

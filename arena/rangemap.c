@@ -340,9 +340,9 @@ uint64_t rangemap_nodes(uint64_t leaves)
 static uint64_t build_level(range_node_t *nodes, void *below, uint64_t count, size_t bytes)
 {
     uint64_t parents = (count + FAN - 1) >> RANGE_FAN_LOG2;
-    memset(nodes, 0, parents * sizeof *nodes);
+    memset(nodes, 0, (size_t)parents * sizeof *nodes);
     for (uint64_t i = 0; i < count; i++) {
-        void *child = at(below, i * bytes);
+        void *child = at(below, (size_t)i * bytes);
         range_node_t *node = &nodes[i >> RANGE_FAN_LOG2];
         uint64_t any = *(uint64_t *)child; /* `any` comes first in both */
         node->child[i & (FAN - 1)] = child;

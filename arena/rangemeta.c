@@ -167,9 +167,9 @@ void rangemeta_put_table_locked(arena_range_t *range, uint64_t index, uint64_t w
         kept = old->windows < windows ? old->windows : windows;
         rangemap_remove_run(range, &old->self);
         range->totals.inside -= old->self.count;
-        memmove(table->leaves, old->leaves, kept * sizeof table->leaves[0]);
+        memmove(table->leaves, old->leaves, (size_t)kept * sizeof table->leaves[0]);
     }
-    memset(table->leaves + kept, 0, (windows - kept) * sizeof table->leaves[0]);
+    memset(table->leaves + kept, 0, (size_t)(windows - kept) * sizeof table->leaves[0]);
     table->self = (range_run_t){.start = index, .count = rangemeta_table_quanta(range, windows)};
     table->windows = windows;
     range->meta.table = table;

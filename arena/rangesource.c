@@ -347,7 +347,7 @@ static void give_break_back(const arena_range_t *range)
         start = last;
         last = last == 0 ? RANGE_NOWHERE : rangemap_last(range, last - 1);
     }
-    size_t bytes = range_bytes_of(range, range->end - start) + range->pad;
+    size_t bytes = (size_t)(range_bytes_of(range, range->end - start) + range->pad);
     if (bytes != 0 && (uintptr_t)os_break() == range_address(range, range->end)) {
         os_break_move(-(intptr_t)bytes);
     }

@@ -56,7 +56,7 @@ INLINE void hit_free_any(cache_t *cache, void *block, uint32_t entry)
         cache_free_other(cache->arena, block);
         return;
     }
-    hit_free(cache, kind, block);
+    hit_free(cache, (size_t)kind, block);
 }
 
 /*
