@@ -110,7 +110,6 @@ static void configure(arena_t *arena, const arena_options_t *options)
     copy_name(arena, options->name);
     lock_init(&arena->grow, RANK_GROW, single);
     lock_init(&arena->lock, RANK_ARENA, single);
-    arena->cache_most = 0;
     arena->last_region_id = 0;
     arena->large_threshold = LARGE_MIN_BYTES;
     arena->totals = (totals_t){0};
@@ -127,7 +126,6 @@ static void clear_heap(arena_t *arena)
     arena->rover = NULL;
     arena->chunk_edge = 0;
     arena->deferred = NULL;
-    arena->deferred_turns = 0;
     if (!arena->in_buffer) {
         memset(arena->granules, 0, sizeof *arena->granules);
     }

@@ -207,7 +207,9 @@ void carve_put_deferred_locked(arena_t *arena)
     for (chunk = arena->deferred; chunk != NULL; chunk = chunk->next) {
         left++;
     }
-    arena->deferred_turns = left / 2;
+    if (arena->granules != NULL) {
+        arena->granules->deferred_turns = left / 2;
+    }
 }
 
 bool carve_resize_locked(arena_t *arena, chunk_t *chunk, size_t size, unsigned class)

@@ -96,6 +96,8 @@ typedef struct {
     granule_t swept;          /* where sweep_idle goes on; 0: its walk is over */
     size_t slab_least_used;   /* of totals.slab_usable, since the last tick that was due */
     size_t reserved_bytes;    /* of the limit, for what is being asked of the source just now */
+    uint32_t deferred_turns;  /* pieces to be closed before the next look at what is deferred */
+    unsigned cache_most; /* of cache_count, since half of so many had ended; guarded by the registry lock */
     park_t park;
     _Atomic bool unaligned; /* hooks gave memory that is not in the map; relaxed: read by who grew */
 } granules_t;
@@ -152,8 +154,7 @@ struct arena {
     /* guarded by the registry lock */
     arena_t *next_live, *previous_live; /* or next free shell */
     unsigned pins;                      /* who keeps it from being removed for a moment */
-    unsigned cache_count;               /* of living threads, */
-    unsigned cache_most;                /* and the most since half of so many had ended */
+    unsigned cache_count;               /* of living threads */
     struct cache *caches;
     _Atomic(struct depot *)
         depot; /* made by who overflows first; swapped in with release, loaded with acquire */
@@ -168,10 +169,9 @@ struct arena {
     region_t *regions;
     region_t first_region; /* most arenas have one only: its descriptor; start NULL while unused */
     struct large *larges;
-    struct chunk *rover;     /* next fit: behind the last chunk given out */
-    granule_t chunk_edge;    /* the granule behind the newest chunk run, where it prefers to grow */
-    bool purge_failed;       /* the kernel refused; not tried again by itself */
-    uint32_t deferred_turns; /* pieces to be closed before the next look at `deferred` */
+    struct chunk *rover;  /* next fit: behind the last chunk given out */
+    granule_t chunk_edge; /* the granule behind the newest chunk run, where it prefers to grow */
+    bool purge_failed;    /* the kernel refused; not tried again by itself */
     size_t large_threshold;
     uint64_t failed_at_ms;   /* when an allocation last failed */
     struct chunk *deferred;  /* freed beside an open piece, to be merged later */

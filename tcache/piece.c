@@ -28,7 +28,7 @@ static void close_locked(cache_t *cache)
     }
     cache->piece = NULL;
     cache->piece_bytes = 0;
-    if (cache->arena->deferred != NULL && cache->arena->deferred_turns-- == 0) {
+    if (cache->arena->deferred != NULL && cache->arena->granules->deferred_turns-- == 0) {
         carve_put_deferred_locked(cache->arena);
     }
 }

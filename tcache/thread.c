@@ -259,7 +259,8 @@ static cache_t *create_locked(thread_record_t *record, arena_t *arena)
     cache->thread = record;
     record->caches++;
     arena->cache_count++;
-    arena->cache_most = arena->cache_count > arena->cache_most ? arena->cache_count : arena->cache_most;
+    unsigned *most = &arena->granules->cache_most;
+    *most = arena->cache_count > *most ? arena->cache_count : *most;
     return cache;
 }
 
@@ -396,8 +397,9 @@ static bool leave_cache_locked(cache_t *cache)
 /* Whether half of the arena's threads have ended since that was last so, and no others took over what they left. */
 static bool many_ended_locked(arena_t *arena)
 {
-    bool many = arena->cache_count <= arena->cache_most / 2 && orphan_many_wait_locked();
-    arena->cache_most = many ? arena->cache_count : arena->cache_most;
+    unsigned *most = &arena->granules->cache_most;
+    bool many = arena->cache_count <= *most / 2 && orphan_many_wait_locked();
+    *most = many ? arena->cache_count : *most;
     return many;
 }
 
