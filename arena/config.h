@@ -134,6 +134,7 @@ enum {
 #define RETAIN_BYTES (4 * MIB)          /* free chunks that keep the granules they cover */
 #define PIECE_FIRST_BYTES (16 * KIB)    /* what a thread carves from in a young arena: first, and later */
 #define PIECE_MAX_BYTES (32 * KIB)
+#define GROWTH_SHARE 4           /* a block that is reallocated to more gets 1/4 more than it had at least */
 #define ROOM_BYTES (4 * GRANULE) /* and 1/8 of what is in use: free chunks that end room for growth */
 #define GRADUATE_BYTES (4 * KIB) /* chunk-backed bytes of a class before it gets slabs */
 #define TIGHT_BYTES (64 * MIB)   /* below this limit a slab of each class would be much of it */

@@ -354,27 +354,42 @@ static bool reserve_anew(arena_t *arena, size_t bytes)
     return region_reserve(arena, bytes);
 }
 
-/* Takes what is parked right behind the block. */
-static bool extend(arena_t *arena, const void *block, size_t bytes)
+/* Takes what is parked right behind the block, until that has `most` bytes; false: not as much as `least`. */
+static bool extend(arena_t *arena, const void *block, size_t least, size_t most)
 {
     lock_acquire(&arena->lock);
     large_t *large = large_find_locked(arena, block);
-    size_t more = bytes - large->bytes;
-    bool done = arena->granules->park.start == large->start + large->bytes &&
-                arena->granules->park.mapping == large->mapping && arena->granules->park.bytes >= more;
+    const park_t *park = &arena->granules->park;
+    bool behind = park->start == large->start + large->bytes && park->mapping == large->mapping;
+    size_t more = behind ? min_size(park->bytes, most - large->bytes) : 0;
+    bool done = large->bytes + more >= least;
     if (done) {
         park_take_locked(arena, more);
         arena->totals.large_bytes += more;
-        large->bytes = bytes;
+        large->bytes += more;
     }
     lock_release(&arena->lock);
     return done;
 }
 
-void *large_realloc(arena_t *arena, void *block, size_t request, uint64_t *when)
+/* By the kernel. Caller holds grow. */
+static void *remap_to(arena_t *arena, void *block, size_t old, size_t bytes)
+{
+    if (bytes > old && !reserve_anew(arena, bytes - old)) {
+        return NULL;
+    }
+    void *moved = remap_reserved(arena, block, bytes);
+    if (moved == NULL && bytes > old) {
+        region_unreserve(arena, bytes - old);
+    }
+    return moved;
+}
+
+void *large_realloc(arena_t *arena, void *block, size_t request, size_t most, uint64_t *when)
 {
     size_t old = large_usable(arena, block);
     size_t bytes = large_good_size(arena, request);
+    most = max_size(bytes, most <= PTRDIFF_MAX - GRANULE ? large_good_size(arena, most) : 0);
     if (old == 0 || request > PTRDIFF_MAX - GRANULE || arena->source == ARENA_SOURCE_HOOKS) {
         return NULL;
     }
@@ -383,13 +398,11 @@ void *large_realloc(arena_t *arena, void *block, size_t request, uint64_t *when)
     }
     void *moved = NULL;
     lock_acquire(&arena->grow);
-    if (bytes > old && extend(arena, block, bytes)) {
+    if (bytes > old && extend(arena, block, bytes, most)) {
         moved = block;
-    } else if (bytes < old || reserve_anew(arena, bytes - old)) {
-        moved = remap_reserved(arena, block, bytes);
-        if (moved == NULL && bytes > old) {
-            region_unreserve(arena, bytes - old);
-        }
+    } else {
+        moved = remap_to(arena, block, old, most);
+        moved = moved == NULL && bytes < most ? remap_to(arena, block, old, bytes) : moved;
         if (when != NULL && (watch_of(arena) & WATCH_LOG) != 0) {
             *when = log_now(); /* under grow: large blocks come and go under it only */
         }

@@ -37,9 +37,9 @@ HIDDEN misuse_t large_free(arena_t *arena, void *block, size_t room);
  * that, it becomes such a region, or goes if it is not as much. True: a region. */
 HIDDEN bool large_unpark(arena_t *arena, size_t need);
 
-/* Makes it `request` bytes, in place or moved by the kernel; NULL: nothing changed. *when, if `when` is not NULL: a
+/* Makes it `most` bytes, or else `request` at least, in place or moved by the kernel; NULL: nothing changed. *when, if `when` is not NULL: a
  * time at which no other thread can have got the old place yet, nor have left the new one only later. */
-HIDDEN void *large_realloc(arena_t *arena, void *block, size_t request, uint64_t *when);
+HIDDEN void *large_realloc(arena_t *arena, void *block, size_t request, size_t most, uint64_t *when);
 
 /* Usable bytes; 0 if `block` is not the start of a large block of the arena. */
 HIDDEN size_t large_usable(arena_t *arena, const void *block);

@@ -60,12 +60,12 @@ static bool resize_by(arena_t *arena, chunk_t *chunk, const want_t *want)
     return done;
 }
 
-static void *resize_chunk(arena_t *arena, void *block, size_t usable, size_t request)
+static void *resize_chunk(arena_t *arena, void *block, size_t request)
 {
     if (!cachehook_allowed(arena) && !is_tight(arena) && want_class(arena, request) != 0) {
         return NULL; /* a slab block is what the request gets */
     }
-    bool grows = request > usable;
+    bool grows = request > carve_usable(block, chunk_header(chunk_of(block)));
     want_t want = grows ? want_grown(arena, request) : want_of(arena, request, arena->quantum);
     chunk_t *chunk = chunk_of(block);
     bool done = resize_by(arena, chunk, &want);
@@ -108,18 +108,23 @@ static void *take_roomy(arena_t *arena, size_t request)
     return chunk == NULL ? NULL : chunk_block(chunk);
 }
 
-/* Without a copy: where the block then is, or NULL. *when: if it is an arena with a log, the moment that counts as that
- * of the change. */
-static void *resize_in_place(arena_t *arena, void *block, size_t usable, size_t request, uint64_t *when)
+/* Without a copy: where the block then is, or NULL. It gets `most` bytes, or else `request` at least. *when: if it is an
+ * arena with a log, the moment that counts as that of the change. */
+static void *resize_in_place(arena_t *arena, void *block, size_t request, size_t most, uint64_t *when)
 {
     uint32_t kind = pagemap_entry(block) ^ arena->tag;
     if (kind == KIND_LARGE) {
-        void *resized = request >= LARGE_MIN_BYTES / 2 ? large_realloc(arena, block, request, when) : NULL;
+        void *resized =
+            request >= LARGE_MIN_BYTES / 2 ? large_realloc(arena, block, request, most, when) : NULL;
         alloc_settle(arena);
         return resized;
     }
     bool in_slab = kind <= SLAB_CLASSES || (arena->tiny != NULL && tiny_holds(arena, block));
-    return !in_slab && request <= PTRDIFF_MAX - GRANULE ? resize_chunk(arena, block, usable, request) : NULL;
+    if (in_slab || most > PTRDIFF_MAX - GRANULE) {
+        return NULL;
+    }
+    void *resized = resize_chunk(arena, block, most);
+    return resized == NULL && request < most ? resize_chunk(arena, block, request) : resized;
 }
 
 /*
@@ -145,6 +150,21 @@ static bool leaves_its_room(const arena_t *arena, bool in_slab, size_t usable, s
 }
 
 /*
+ * What a block gets that grows to `size`: a quarter more than it had, so that who appends little by little takes no lock
+ * for most steps, and copies each byte a few times and not once a page. In whole classes: rounded up it could be so much
+ * that the next step would cut it. Not of the small classes, which move through the cache; nor under a limit, which may
+ * be just enough for what was asked for.
+ */
+static size_t with_room_to_grow(const arena_t *arena, size_t usable, size_t size)
+{
+    if (size <= max_size(usable, SMALL_MAX) || !cachehook_allowed(arena) || arena->limit_bytes != 0) {
+        return size;
+    }
+    size_t most = usable + usable / GROWTH_SHARE;
+    return max_size(size, most < CLASS_MAX ? sizeclass_bytes[sizeclass_of(most + 1) - 1] : most);
+}
+
+/*
  * memcpy. What is long the C library may copy by `rep movsb`, which on AMD's Zen 3 takes 30 times as long where the
  * destination is 1 to 31 bytes above the source, modulo 4 KiB (see glibc's bug 30994). Pieces that are too short for
  * that take 6 times as long.
@@ -161,15 +181,21 @@ static void copy(char *to, const char *from, size_t bytes)
     memcpy(to, from, bytes);
 }
 
+/* For a block that moves: with room to grow, if it grows. */
+static void *take_place(arena_t *arena, size_t usable, size_t size, bool through_cache)
+{
+    size_t most = with_room_to_grow(arena, usable, size);
+    bool roomy = size > max_size(usable, SMALL_MAX) && !through_cache;
+    void *place = roomy ? take_roomy(arena, most) : NULL;
+    place = place != NULL ? place : arena_alloc(arena, most);
+    return place == NULL && size < most ? arena_alloc(arena, size) : place;
+}
+
 static void *move_block(arena_t *arena, void *block, size_t usable, size_t size, bool through_cache,
                         uint64_t *when)
 {
-    bool watched = UNLIKELY(watch_each_call(arena));
-    bool roomy = size > max_size(usable, SMALL_MAX) && !through_cache;
-    void *moved = roomy ? take_roomy(arena, size) : NULL; /* none if watched: no caches then */
-    if (moved == NULL) {
-        moved = watched ? alloc_unwatched(arena, size) : arena_alloc(arena, size);
-    }
+    bool watched = UNLIKELY(watch_each_call(arena)); /* no caches then, nor room for more */
+    void *moved = watched ? alloc_unwatched(arena, size) : take_place(arena, usable, size, through_cache);
     if (moved == NULL) {
         return NULL;
     }
@@ -208,15 +234,16 @@ static void *resize(arena_t *arena, void *block, size_t usable, size_t size, uin
     }
     bool through_cache = between_slabs || grows_through_cache(arena, in_slab, usable, size) ||
                          leaves_its_room(arena, in_slab, usable, size);
-    void *resized = through_cache ? NULL : resize_in_place(arena, block, usable, size, when);
+    size_t most = with_room_to_grow(arena, usable, size);
+    void *resized = through_cache ? NULL : resize_in_place(arena, block, size, most, when);
     if (resized == NULL) {
         resized = move_block(arena, block, usable, size, through_cache, when);
     }
     if (resized == NULL && !in_slab &&
         (through_cache || size > usable)) { /* perhaps there is room behind it by now */
-        resized = resize_in_place(arena, block, usable, size, when);
-        errno = resized != NULL ? saved : errno;
+        resized = resize_in_place(arena, block, size, size, when);
     }
+    errno = resized != NULL ? saved : errno;
     if (resized == NULL && size <= usable) {
         errno = saved; /* shrinking never fails: it stays as large as it was */
         return block;

@@ -1,6 +1,6 @@
 /*
  * resize.h: a block of another size: in place where it can grow or shrink there, else moved: through the calling
- * thread's cache, or to a place with room to grow.
+ * thread's cache, or to a place with room to grow; and with more than it asked for.
  */
 #ifndef ARENA_RESIZE_H
 #define ARENA_RESIZE_H

@@ -1,9 +1,10 @@
 /*
  * test_tcache_realloc.c: a block that grows to twice its bytes moves through the thread's cache, up to
  * REALLOC_CACHED_MAX, of a slab up to SLAB_MAX, and where the class has a magazine; every other growth prefers the place
- * where the block is.
+ * where the block is. One by less than a quarter gets room for the next.
  */
 #define _GNU_SOURCE
+#include "../../arena/os.h"
 #include "../../arena/registry.h"
 #include "tcache_support.h"
 
@@ -125,6 +126,92 @@ static void without_a_magazine_it_grows_where_it_is(void **state)
     arena_free(arena, block);
 }
 
+/* A step in every 30 or so, however small they are; and what a step gives the next does not cut. */
+static void appending_takes_a_few_steps_a_doubling(void **state)
+{
+    size_t bytes = 2000, steps = 0;
+
+    (void)state;
+    char *block = take(bytes);
+    size_t usable = arena_usable_size(arena, block);
+    fill(block, bytes, 1);
+    for (; bytes < 8 * MIB; bytes += 64) {
+        must((block = arena_realloc(arena, block, bytes)) != NULL);
+        size_t now = arena_usable_size(arena, block);
+        assert_in_range(now, bytes, bytes / 3 * 4 + 3);
+        steps += now != usable;
+        usable = now;
+    }
+    assert_true(holds(block, 2000, 1));
+    assert_in_range(steps, 12, 50); /* 2,000 if a large one grew by pages */
+    arena_free(arena, block);
+}
+
+/* What is asked for is all that a limit may have left. */
+static void under_a_limit_growth_takes_no_more(void **state)
+{
+    static const size_t sizes[] = {2000, 100000, 300000, 2 * MIB};
+
+    (void)state;
+    arena_t *limited = arena_create(&(arena_options_t){.limit_bytes = 100 * MIB});
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        void *block = arena_alloc(limited, sizes[i]);
+        size_t wanted = arena_usable_size(limited, block) + 1;
+        block = arena_realloc(limited, block, wanted);
+        must(block != NULL);
+        assert_in_range(arena_usable_size(limited, block), wanted, wanted / 8 * 9 + os_page_bytes());
+    }
+    arena_destroy(limited);
+}
+
+/* [block][gap][wall]: the gap is more than is asked for, and less than a quarter of the block. */
+static void where_there_is_no_room_for_more_it_gets_what_it_asked_for(void **state)
+{
+    (void)state;
+    char *block = take(240 * KIB), *gap = take(40 * KIB), *wall = take(240 * KIB);
+    must(block < gap && gap < wall);
+    arena_free(arena, gap);
+    assert_ptr_equal(arena_realloc(arena, block, 250 * KIB), block);
+    assert_true(arena_usable_size(arena, block) < (size_t)(wall - block));
+    arena_free(arena, block);
+    arena_free(arena, wall);
+}
+
+static size_t most_to_map;
+
+static void *map_at_most(void *context, size_t bytes, size_t alignment, bool *zero)
+{
+    (void)context;
+    void *start = bytes > most_to_map ? NULL : aligned_alloc(alignment, bytes);
+    *zero = false;
+    return start;
+}
+
+static bool unmap_again(void *context, void *start, size_t bytes)
+{
+    (void)context, (void)bytes;
+    free(start);
+    return true;
+}
+
+static void what_cannot_get_more_moves_with_what_it_asked_for(void **state)
+{
+    (void)state;
+    arena_t *hooked = arena_create(&(arena_options_t){.source = ARENA_SOURCE_HOOKS,
+                                                      .hooks = {.map = map_at_most, .unmap = unmap_again}});
+    most_to_map = 10 * MIB;
+    void *block = arena_alloc(hooked, 10 * MIB);
+    must(block != NULL);
+    most_to_map = 11 * MIB;
+    errno = 0;
+    block = arena_realloc(hooked, block, 11 * MIB);
+    assert_non_null(block);
+    assert_int_equal(errno, 0);
+    assert_int_equal(arena_usable_size(hooked, block), 11 * MIB);
+    assert_null(arena_realloc(hooked, block, 12 * MIB));
+    arena_destroy(hooked);
+}
+
 /* Each is moved to where it could grow further, and leaves a hole. */
 static void what_grows_once_finds_holes_of_its_size(void **state)
 {
@@ -217,6 +304,10 @@ int main(void)
         in_arena(growing_by_less_leaves_the_cache_alone),
         in_arena(large_growth_leaves_the_cache_alone),
         in_arena(without_a_magazine_it_grows_where_it_is),
+        in_arena(appending_takes_a_few_steps_a_doubling),
+        cmocka_unit_test(under_a_limit_growth_takes_no_more),
+        in_roomy_arena(where_there_is_no_room_for_more_it_gets_what_it_asked_for),
+        cmocka_unit_test(what_cannot_get_more_moves_with_what_it_asked_for),
         in_arena(what_grows_once_finds_holes_of_its_size),
         in_arena(vectors_that_grow_beside_others_leave_few_holes),
         in_arena(what_shrinks_much_leaves_its_room_whole),
