@@ -310,6 +310,17 @@ static bool is_large(const arena_t *arena, const want_t *want)
     return may_be && large_room(want->request, want->alignment) >= arena->large_threshold;
 }
 
+/*
+ * Whether what waits for a large block is to serve a request that should be a chunk, with no large block beside it: buffers
+ * of many sizes that come and go one by one would else fault twice, as what is below the threshold and as what is above.
+ */
+static bool fits_parked_locked(const arena_t *arena, const want_t *want)
+{
+    return want->class == 0 && want->request >= LARGE_MIN_BYTES && want->alignment <= arena->quantum &&
+           arena->totals.large_blocks == 0 && want->request <= parked_bytes(arena) &&
+           is_aligned(arena->granules->park.start, GRANULE);
+}
+
 static void *take_large(arena_t *arena, const want_t *want, bool *zero)
 {
     void *block = large_alloc(arena, want->request, want->alignment, zero);
@@ -325,6 +336,7 @@ static void *take_any(arena_t *arena, const want_t *want, bool *zero)
     bool large = is_large(arena, want);
     bool maps = large && large_room(want->request, want->alignment) > LARGE_MAX_BYTES;
     void *block = maps ? NULL : take_locked(arena, want, zero);
+    large |= block == NULL && fits_parked_locked(arena, want);
     if (arena->paged) {
         lock_release(&arena->lock); /* its break comes down by frees alone */
     } else {

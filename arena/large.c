@@ -230,7 +230,6 @@ static large_t *take_out(arena_t *arena, const void *block)
         withdraw(arena, large);
         arena->totals.large_bytes -= large->bytes;
         arena->totals.large_blocks--;
-        arena->totals.kernel_calls++;
         size_t room = large_room(large->bytes, large->alignment);
         if (room <= LARGE_MAX_BYTES) {
             arena->large_threshold = max_size(arena->large_threshold, room + 1);
@@ -269,6 +268,7 @@ static bool pass_to_chunks(arena_t *arena, char *start, size_t bytes)
         park_take_locked(arena, bytes); /* or statistics would count it twice */
     }
     arena->totals.mapped_bytes -= tail;
+    arena->totals.kernel_calls += tail != 0;
     arena->granules->large_taken_bytes -= min_size(arena->granules->large_taken_bytes, bytes);
     lock_release(&arena->lock);
     region_keep(arena, ARENA_SOURCE_MMAP, start, whole);
@@ -311,6 +311,7 @@ misuse_t large_free(arena_t *arena, void *block, size_t room)
     lock_acquire(&arena->lock);
     arena->totals.mapped_bytes -= gone ? large->bytes : 0;
     arena->totals.purged_bytes += gone ? large->bytes : 0;
+    arena->totals.kernel_calls += gone;
     lock_release(&arena->lock);
     lock_release(&arena->grow);
     meta_free(large);

@@ -1,8 +1,8 @@
 /*
  * park.h: the memory of the large block that was freed last, kept a while for the next one where large blocks come and
- * go: a buffer that grows, by reallocation or made anew, finds its pages where it left them. One mapping an arena,
- * at most PARK_MAX_BYTES, for PURGE_DELAY_MS of activity. The first block that goes is never kept: only an arena that
- * mapped a large block soon after it had freed one parks.
+ * go: a buffer that grows, by reallocation or made anew, finds its pages where it left them. So does a smaller one that comes
+ * alone, though it was to be a chunk. One mapping an arena, at most PARK_MAX_BYTES, for PURGE_DELAY_MS of activity. The
+ * first block that goes is never kept: only an arena that mapped a large block soon after it had freed one parks.
  */
 #ifndef ARENA_PARK_H
 #define ARENA_PARK_H

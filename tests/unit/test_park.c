@@ -344,6 +344,48 @@ static void where_chunks_follow_they_get_its_pages(void **state)
     assert_int_equal(may_stay_idle(&(arena_options_t){.flags = ARENA_CHECKED}), 0);
 }
 
+/* One after the other, of all sizes, those below the threshold, too. How many of them were no chunks. */
+static size_t larges_that_come_alone(arena_t *arena)
+{
+    static const size_t mib[] = {3, 2, 5, 4, 8, 6, 7, 2, 3, 5};
+    size_t larges = 0;
+
+    arena_free(arena, arena_alloc(arena, 2 * MIB)); /* the first is never kept */
+    for (size_t i = 0; i < sizeof mib / sizeof mib[0]; i++) {
+        char *block = arena_alloc(arena, mib[i] * MIB + 1);
+        larges += pagemap_entry(block) == (arena->tag | KIND_LARGE);
+        fill(block, mib[i] * MIB + 1, i);
+        must(arena_check(arena) == 0 && holds(block, mib[i] * MIB + 1, i));
+        arena_free(arena, block);
+    }
+    return larges;
+}
+
+static void one_that_comes_alone_gets_it_whatever_it_is_to_be(void **state)
+{
+    size_t larges = 0;
+    arena_t *arena = NULL;
+
+    (void)state;
+    for (int i = 0; i < 10 && larges != 10; i++) { /* again if the machine stood still */
+        arena_destroy(arena);
+        arena = arena_create(NULL);
+        larges = larges_that_come_alone(arena);
+    }
+    assert_int_equal(larges, 10);
+    assert_in_range(stats_of(arena).peak_mapped_bytes, 8 * MIB, 9 * MIB);
+    char *block = arena_alloc(arena, 3 * MIB);
+    must(pagemap_entry(block) == (arena->tag | KIND_LARGE));
+    char *beside = arena_alloc(arena, 3 * MIB); /* one that lives alone no more is a chunk, */
+    must(pagemap_entry(beside) == (arena->tag | KIND_CHUNKS));
+    arena_free(arena, block);
+    block = arena_aligned_alloc(arena, GRANULE, 4 * MIB); /* and so is one that is aligned */
+    must(pagemap_entry(block) == (arena->tag | KIND_CHUNKS));
+    assert_int_equal(arena_check(arena), 0);
+    arena_destroy(arena);
+    arena_trim(NULL, 0); /* the stock: the next test wants to see new memory */
+}
+
 /* A large block was the only one three times, and what becomes of the last is seen. Again if the machine stood still. */
 static arena_t *arena_with_one_gone(const arena_options_t *options, size_t bytes)
 {
@@ -361,6 +403,15 @@ static arena_t *arena_with_one_gone(const arena_options_t *options, size_t bytes
             return arena;
         arena_destroy(arena);
     }
+}
+
+static void a_block_that_is_never_large_leaves_it_alone(void **state)
+{
+    (void)state;
+    arena_t *arena = arena_with_one_gone(&(arena_options_t){.flags = ARENA_NO_CACHE}, 8 * MIB);
+    must(pagemap_entry(arena_alloc(arena, LARGE_MIN_BYTES - 100)) == (arena->tag | KIND_CHUNKS));
+    assert_int_equal(arena->granules->park.bytes, 8 * MIB);
+    arena_destroy(arena);
 }
 
 static size_t peak_with_chunks_beside(size_t parked, size_t beside)
@@ -437,6 +488,8 @@ int main(void)
         cmocka_unit_test(it_is_bounded_and_can_be_declined),
         cmocka_unit_test(it_goes_with_a_trim_a_reset_and_time),
         cmocka_unit_test(where_chunks_follow_they_get_its_pages),
+        cmocka_unit_test(one_that_comes_alone_gets_it_whatever_it_is_to_be),
+        cmocka_unit_test(a_block_that_is_never_large_leaves_it_alone),
         cmocka_unit_test(chunks_that_grow_beside_it_get_its_pages),
         cmocka_unit_test(it_does_not_wait_where_chunks_could_lack_it),
         cmocka_unit_test(it_goes_in_time_without_caches),
