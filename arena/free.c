@@ -239,6 +239,9 @@ static size_t break_target(const arena_t *arena)
 /* Whether much is idle that no tick looked after: there are none without caches, nor for blocks above CLASS_MAX. */
 static bool is_late(arena_t *arena)
 {
+    if (arena->granules != NULL && arena->granules->to_purge_bytes != 0) {
+        return true;
+    }
     if (arena->totals.dirty_bytes + parked_bytes(arena) <= DIRTY_MIN_BYTES ||
         arena->purge_delay_ms == UINT32_MAX) {
         return false;

@@ -53,7 +53,7 @@ static bool certainly_not_held(const lock_t *lock)
 
 void lock_init(lock_t *lock, lock_rank_t rank, bool off)
 {
-    *lock = (lock_t){.rank = rank, .off = off};
+    *lock = (lock_t){.rank = (uint8_t)rank, .off = off};
     pthread_mutex_init(&lock->mutex, NULL);
 }
 

@@ -31,13 +31,15 @@ typedef enum {
 
 typedef struct {
     /* immutable after creation */
-    lock_rank_t rank;
-    bool off; /* ARENA_SINGLE_THREAD: calls never overlap */
+    uint8_t rank; /* a lock_rank_t: the two locks of an arena in a small buffer take room there */
+    bool off;     /* ARENA_SINGLE_THREAD: calls never overlap */
     /* guarded by itself */
     bool held_for_fork;
-    _Atomic uint16_t sleepers; /* relaxed: threads that wait in the kernel */
 #if CHECK_LEVEL >= 1
     bool held;
+#endif
+    _Atomic uint16_t sleepers; /* relaxed: threads that wait in the kernel */
+#if CHECK_LEVEL >= 1
     pthread_t owner;
 #endif
     uint64_t waits;     /* times a thread found it taken */
@@ -45,9 +47,9 @@ typedef struct {
     pthread_mutex_t mutex;
 } lock_t;
 
-#define LOCK_STATIC(lock_rank)                                  \
-    {                                                           \
-        .rank = (lock_rank), .mutex = PTHREAD_MUTEX_INITIALIZER \
+#define LOCK_STATIC(lock_rank)                                           \
+    {                                                                    \
+        .rank = (uint8_t)(lock_rank), .mutex = PTHREAD_MUTEX_INITIALIZER \
     }
 
 /* True in the thread that is between our fork handlers. */

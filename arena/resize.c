@@ -157,10 +157,11 @@ static bool leaves_its_room(const arena_t *arena, bool in_slab, size_t usable, s
  */
 static size_t with_room_to_grow(const arena_t *arena, size_t usable, size_t size)
 {
-    if (size <= max_size(usable, SMALL_MAX) || !cachehook_allowed(arena) || arena->limit_bytes != 0) {
+    size_t most = usable + usable / GROWTH_SHARE;
+    if (size <= max_size(usable, SMALL_MAX) || size >= most || !cachehook_allowed(arena) ||
+        arena->limit_bytes != 0) {
         return size;
     }
-    size_t most = usable + usable / GROWTH_SHARE;
     return max_size(size, most < CLASS_MAX ? sizeclass_bytes[sizeclass_of(most + 1) - 1] : most);
 }
 

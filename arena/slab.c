@@ -312,7 +312,9 @@ size_t slab_purge_locked(arena_t *arena, slab_t *slab)
         from = to + page;
     }
     slab->freed = false;
-    slab->purged_bytes += (uint32_t)purged;
-    arena->totals.purged_bytes += purged;
-    return purged;
+    size_t before = slab->purged_bytes; /* all of it is free still, and was purged again */
+    size_t more = purged - min_size(purged, before);
+    slab->purged_bytes = (uint32_t)(before + more);
+    arena->totals.purged_bytes += more;
+    return more;
 }

@@ -470,7 +470,9 @@ void threads_init(void)
  */
 AT_UNLOAD static void forget_exits(void)
 {
-    lock_acquire(&registry_lock);
+    if (!lock_try_acquire(&registry_lock)) {
+        return; /* held by who called exit, from a signal's handler, or by a thread that stays: all ends anyway */
+    }
     if (exit_key_works && registry_first_locked() == NULL) {
         exit_key_works = false;
         pthread_key_delete(exit_key);

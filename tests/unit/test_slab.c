@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "../../arena/slab.h"
 
+#include "../../arena/os.h"
 #include "../../arena/run.h"
 #include "layer.h"
 #include "one_arena.h"
@@ -229,6 +230,25 @@ static void a_purge_drops_free_pages_and_keeps_the_others(void **state)
     assert_true(slab_of(blocks[5])->freed);
     assert_true(slab_purge_locked(arena, slab_of(blocks[0])) != 0);
     assert_true(holds(blocks[40], 1024, 40));
+}
+
+/* What was given back already is not counted again. */
+static void purges_of_one_slab_add_up(void **state)
+{
+    char *blocks[PER_SLAB];
+    size_t purged = 0, per_page = os_page_bytes() / 1024;
+
+    (void)state;
+    take_slab(blocks);
+    for (size_t i = 0; i < PER_SLAB - 1; i++) {
+        put(blocks[i]);
+        if (i % per_page == per_page - 1)
+            purged += slab_purge_locked(arena, slab_of(blocks[0]));
+    }
+    assert_int_equal(purged, GRANULE - os_page_bytes());
+    assert_int_equal(arena->totals.purged_bytes, purged);
+    must(take_one(CLASS) != NULL);
+    assert_int_equal(arena->granules->retaken_bytes, purged);
 }
 
 /* A page that a block of 1,024 - 128 bytes begins before and ends in. */
@@ -530,6 +550,7 @@ int main(void)
         in_heap(an_empty_slab_goes_back_unless_it_is_the_last),
         in_heap(an_empty_slab_goes_back_when_it_is_asked_for),
         in_heap(with_no_granule_left_nothing_is_taken),
+        in_heap(purges_of_one_slab_add_up),
         in_heap(a_purge_drops_free_pages_and_keeps_the_others),
         in_heap(a_purge_spares_blocks_that_reach_into_a_page),
         in_heap(a_large_class_has_slabs_of_several_granules),
