@@ -45,17 +45,16 @@ static void step_locked(arena_t *arena, sweep_t *sweep)
     }
     granule_t first = granule_of(region->start);
     granule_t end = first + (granule_t)(region->bytes >> GRANULE_LOG2);
-    granule_t at = *sweep->at > first ? *sweep->at : first;
-    sweep->granules += end - at < STEP_GRANULES ? end - at : STEP_GRANULES;
-    granule_t stop = end - at < STEP_GRANULES ? end : at + STEP_GRANULES;
-    for (unsigned slabs = 0; at < stop && slabs < STEP_SLABS; at++) {
+    granule_t from = *sweep->at > first ? *sweep->at : first, at = from;
+    size_t most_slabs = sweep->slabs + STEP_SLABS;
+    for (; at < end && at - from < STEP_GRANULES && sweep->slabs < most_slabs; at++) {
         slab_t *slab = candidate(arena, at, sweep->idle_only);
         if (slab != NULL) {
             sweep->bytes += slab_purge_locked(arena, slab);
-            slabs++;
             sweep->slabs++;
         }
     }
+    sweep->granules += at - from;
     *sweep->at = at;
 }
 
@@ -93,7 +92,7 @@ void sweep_idle(arena_t *arena)
     walk(arena, &sweep, TICK_GRANULES, TICK_SLABS);
 }
 
-bool sweep_is_due_locked(const arena_t *arena, bool anew)
+bool sweep_is_due_locked(arena_t *arena, bool anew)
 {
     if (!may_sweep(arena) || (arena->flags & ARENA_HUGE_PAGES) != 0) {
         return false;

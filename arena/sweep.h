@@ -18,6 +18,6 @@ HIDDEN size_t sweep_all(arena_t *arena);
 HIDDEN void sweep_idle(arena_t *arena);
 
 /* Whether sweep_idle has anything to do; `anew`: a walk may begin. Not while slabs fill: what rests is about to be taken. */
-HIDDEN bool sweep_is_due_locked(const arena_t *arena, bool anew);
+HIDDEN bool sweep_is_due_locked(arena_t *arena, bool anew);
 
 #endif
