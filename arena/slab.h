@@ -95,6 +95,19 @@ INLINE bool slab_bit(const slab_t *slab, unsigned index)
     return (slab->free[index / 64] >> (index % 64) & 1) != 0;
 }
 
+/* Slabs of the class, and blocks of theirs in use. Any thread, no lock: hints. */
+INLINE size_t slab_count(const arena_t *arena, unsigned class)
+{
+    return atomic_load_explicit(&arena->granules->slab_class[class].slabs, memory_order_relaxed);
+}
+
+INLINE size_t slab_used_blocks(const arena_t *arena, unsigned class)
+{
+    size_t capacity = slab_granules(class) * GRANULE / sizeclass_bytes[class];
+    size_t room = atomic_load_explicit(&arena->granules->slab_class[class].free_bytes, memory_order_relaxed);
+    return slab_count(arena, class) * capacity - room / sizeclass_bytes[class];
+}
+
 /* Whether an eighth of the class's slabs is free, and more than `least_bytes`. Any thread, no lock: a hint. */
 INLINE bool slab_has_room(const arena_t *arena, unsigned class, size_t least_bytes)
 {

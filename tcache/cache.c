@@ -6,6 +6,7 @@
 
 #include "../arena/alloc.h"
 #include "depot.h"
+#include "split.h"
 
 #include <string.h>
 
@@ -17,6 +18,8 @@ void cache_init(cache_t *cache, arena_t *arena)
     memset(cache->fill, 0, sizeof cache->fill);
     memset(cache->missed, 0, sizeof cache->missed);
     cache->graduated = 0;
+    meta_free(cache->split);
+    cache->split = NULL;
     cache->full_most = CACHE_FIRST_BYTES;
     cache->next_piece_bytes = PIECE_FIRST_BYTES;
     memset(cache->carved, 0, sizeof cache->carved);
@@ -124,6 +127,7 @@ misuse_t cache_drain(cache_t *cache, unsigned least, void **culprit)
 {
     parcel_t parcel; /* its blocks need no beginning */
     parcel.count = 0;
+    split_end_all(cache);
     for (unsigned word = 0; word < USED_WORDS; word++) {
         for (uint64_t bits = cache->used[word]; bits != 0; bits &= bits - 1) {
             unsigned class = word * 64 + lowest_bit(bits);
@@ -145,6 +149,7 @@ misuse_t cache_drain(cache_t *cache, unsigned least, void **culprit)
 
 void cache_discard(cache_t *cache)
 {
+    split_end_all(cache);
     for (unsigned word = 0; word < USED_WORDS; word++) {
         for (uint64_t bits = cache->used[word]; bits != 0; bits &= bits - 1) {
             unsigned class = word * 64 + lowest_bit(bits);
@@ -163,6 +168,7 @@ size_t cache_held_bytes(const cache_t *cache, unsigned least)
     for (unsigned class = least; class <= CLASSES; class ++) {
         size_t count;
         magazine_blocks(cache->top[class], class, &count);
+        count += split_count(cache, class);
         bytes += count * sizeclass_bytes[class] + cache->full_count[class] * magazine_bytes(class);
     }
     return bytes;

@@ -49,6 +49,15 @@ INLINE void cache_load(cache_t *cache, unsigned class, magazine_t *full)
     cache_note_used(cache, class);
 }
 
+/* Puts a full magazine in front of its own. */
+INLINE void cache_chain(cache_t *cache, unsigned class, magazine_t *magazine)
+{
+    magazine_set_next(magazine, cache->full[class]);
+    cache->full[class] = magazine;
+    cache->full_count[class]++;
+    cache->full_bytes += magazine_bytes(class);
+}
+
 /* Takes the first of its own full magazines off the chain. There must be one. */
 INLINE magazine_t *cache_unchain(cache_t *cache, unsigned class)
 {
@@ -80,6 +89,12 @@ INLINE void cache_count_allocation(cache_t *cache)
     }
 }
 
+/* Whether the class has two magazines just now: see split.h. */
+INLINE bool cache_is_split(const cache_t *cache, size_t class)
+{
+    return class <= GRANULE_CLASSES && (cache->split_classes >> class & 1) != 0;
+}
+
 /* Of a class above SMALL_MAX, before it has a magazine. */
 INLINE unsigned cache_uses_to_earn(unsigned class)
 {
@@ -103,7 +118,8 @@ INLINE bool cache_is_worth_a_magazine(const cache_t *cache, unsigned class)
 /* Whether a request of the class is served by one. */
 INLINE bool cache_has_magazine(const cache_t *cache, unsigned class)
 {
-    return cache->top[class] != magazine_top_of_dummy() || cache_is_worth_a_magazine(cache, class);
+    return cache->top[class] != magazine_top_of_dummy() || cache_is_split(cache, class) ||
+           cache_is_worth_a_magazine(cache, class);
 }
 
 /* The class was wanted, and had no magazine. */

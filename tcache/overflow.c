@@ -8,6 +8,7 @@
 #include "../arena/slab.h"
 #include "cache.h"
 #include "depot.h"
+#include "split.h"
 
 /* Whether its own stack may hold one more full magazine of the class. */
 static bool keeps_full(const cache_t *cache, unsigned class)
@@ -21,11 +22,7 @@ static bool keeps_full(const cache_t *cache, unsigned class)
 /* The loaded, full magazine goes to its own stack, and `fresh` takes its place. */
 static void keep_full(cache_t *cache, unsigned class, magazine_t *fresh)
 {
-    magazine_t *magazine = magazine_of(cache->top[class]);
-    magazine_set_next(magazine, cache->full[class]);
-    cache->full[class] = magazine;
-    cache->full_count[class]++;
-    cache->full_bytes += magazine_bytes(class);
+    cache_chain(cache, class, magazine_of(cache->top[class]));
     cache_set_top(cache, class, magazine_make_empty(fresh, class));
 }
 
@@ -64,6 +61,10 @@ static void give_loaded_away(cache_t *cache, unsigned class)
 /* Makes room where the magazine is full (or the dummy): keeps it, deposits it, or empties it. */
 static void make_room(cache_t *cache, unsigned class)
 {
+    if (cache_is_split(cache, class)) {
+        split_send_home(cache, class);
+        return;
+    }
     if (!cache_has_magazine(cache, class)) {
         cache_count_miss(cache, class);
         return;
@@ -94,6 +95,7 @@ static void deposit(cache_t *cache, depot_t *depot, unsigned class)
 
 void cache_pack(cache_t *cache)
 {
+    split_end_all(cache);
     depot_t *depot = cache->full_bytes == 0 ? NULL : depot_for(cache->arena);
     for (unsigned class = 1; class <= CLASSES; class ++) {
         while (cache->full[class] != NULL) {
@@ -106,24 +108,42 @@ void cache_pack(cache_t *cache)
     cache_free_spares(cache, 0);
 }
 
+static void *last_freed(const cache_t *cache, unsigned class)
+{
+    return cache_is_split(cache, class) ? *cache->split[class].in : cache->next[class];
+}
+
+/* False: there is no room. */
+static bool put(cache_t *cache, unsigned class, void *block)
+{
+    if (cache_is_split(cache, class)) {
+        return split_push(cache, class, block);
+    }
+    if (magazine_top_is_full(cache->top[class])) {
+        return false;
+    }
+    cache_push(cache, class, block);
+    return true;
+}
+
 /* The cache's mutex is not held. */
 static void free_slow(cache_t *cache, unsigned class, void *block)
 {
     arena_t *arena = cache->arena;
+    bool done = false;
     lock_acquire(&cache->lock);
-    if (cache->next[class] == block) {
+    if (last_freed(cache, class) == block) {
         cache->wrong = MISUSE_DOUBLE_FREE;
         cache->culprit = block;
-    } else if (cachehook_allowed(arena) && magazine_top_is_full(cache->top[class])) {
-        make_room(cache, class);
-    }
-    bool room =
-        cachehook_allowed(arena) && !magazine_top_is_full(cache->top[class]) && cache->wrong == MISUSE_NONE;
-    if (room) {
-        cache_push(cache, class, block);
+    } else if (cachehook_allowed(arena)) {
+        done = put(cache, class, block);
+        if (!done) {
+            make_room(cache, class);
+            done = cache->wrong == MISUSE_NONE && put(cache, class, block);
+        }
     }
     cache_end_slow(cache);
-    if (!room) {
+    if (!done) {
         alloc_public_free(arena,
                           block); /* no memory for a magazine, not worth one, or caches were taken away */
     }
@@ -132,6 +152,10 @@ static void free_slow(cache_t *cache, unsigned class, void *block)
 /* Still inside, as cache_alloc_empty. */
 void cache_free_full(cache_t *cache, unsigned class, void *block)
 {
+    if (split_push(cache, class, block)) {
+        cache_leave(&thread_self);
+        return;
+    }
     if (cache->spare != NULL && cache->top[class] != magazine_top_of_dummy() && keeps_full(cache, class)) {
         keep_full(cache, class, cache_take_spare(cache));
         cache_push(cache, class, block);

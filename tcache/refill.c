@@ -7,6 +7,7 @@
 #include "cache.h"
 #include "depot.h"
 #include "piece.h"
+#include "split.h"
 
 enum {
     FILL_FIRST = 4,
@@ -35,7 +36,10 @@ void *cache_alloc_empty(cache_t *cache, size_t class, size_t request)
     if (cache->full[class] != NULL && cache->spare_count < SPARES) {
         return alloc_from_own(cache, class);
     }
-    void *block = class <= SMALL_CLASSES ? piece_carve(cache, class) : NULL;
+    void *block = split_pop(cache, class);
+    if (block == NULL && class <= SMALL_CLASSES) {
+        block = piece_carve(cache, class);
+    }
     if (UNLIKELY(block == NULL)) {
         return cache_alloc_miss(cache->arena, request);
     }
@@ -63,9 +67,27 @@ static size_t next_fill(cache_t *cache, unsigned class)
     return lasted < FILL_SOON ? 2 * fill : lasted <= FILL_LATE ? fill : (fill + 3) / 4;
 }
 
+/* The top of the empty magazine that a refill fills; NULL: no memory for one. A class may be split from here on. */
+static void **empty_magazine(cache_t *cache, unsigned class)
+{
+    if (cache_is_split(cache, class)) {
+        return cache->split[class].out;
+    }
+    if (cache->top[class] == magazine_top_of_dummy()) {
+        magazine_t *magazine = cache_take_spare(cache);
+        if (magazine == NULL) {
+            return NULL;
+        }
+        cache_set_top(cache, class, magazine_make_empty(magazine, class));
+        cache_note_used(cache, class);
+    }
+    void **top = cache->top[class];
+    split_consider(cache, class);
+    return top;
+}
+
 void *cache_refill(cache_t *cache, unsigned class, size_t request)
 {
-    void **top = cache->top[class];
     if (!cache_has_magazine(cache, class)) {
         void *block = alloc_exact(cache->arena, request, &cache->settle_due, &cache->took_zero);
         if (block != NULL) { /* or the next attempt of the same request might find the class worth one */
@@ -73,14 +95,9 @@ void *cache_refill(cache_t *cache, unsigned class, size_t request)
         }
         return block;
     }
-    if (top == magazine_top_of_dummy()) {
-        magazine_t *magazine = cache_take_spare(cache);
-        if (magazine == NULL) {
-            return NULL;
-        }
-        top = magazine_make_empty(magazine, class);
-        cache_set_top(cache, class, top);
-        cache_note_used(cache, class);
+    void **top = empty_magazine(cache, class);
+    if (top == NULL) {
+        return NULL;
     }
     unsigned capacity = magazine_capacity(class);
     size_t want = min_size(next_fill(cache, class), capacity);
@@ -100,7 +117,11 @@ void *cache_refill(cache_t *cache, unsigned class, size_t request)
         top[1 + i] = top[got - i];
         top[got - i] = swapped;
     }
-    cache_set_top(cache, class, top + got - 1);
+    if (cache_is_split(cache, class)) {
+        cache->split[class].out = top + got - 1;
+    } else {
+        cache_set_top(cache, class, top + got - 1);
+    }
     return top[got];
 }
 
@@ -137,11 +158,16 @@ static bool load_full(cache_t *cache, unsigned class)
 /* A block of the class, the cache's mutex being held: its own, the depot's, or from the arena without growing it. */
 static void *take(cache_t *cache, unsigned class, size_t request)
 {
-    if (cache->next[class] != NULL ||
-        load_full(cache, class)) { /* the miss may have been of the table only */
+    void *block = split_pop(cache, class);
+    if (block != NULL) {
+        return block;
+    }
+    split_end_where_dense(cache, class);
+    if (!cache_is_split(cache, class) &&
+        (cache->next[class] != NULL ||
+         load_full(cache, class))) { /* the miss may have been of the table only */
         return cache_pop(cache, class);
     }
-    void *block = NULL;
     if (class <= SMALL_CLASSES && piece_is_young(cache, class)) {
         piece_open(cache, class);
         block = piece_carve(cache, class);

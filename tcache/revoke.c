@@ -15,6 +15,7 @@
 #include "depot.h"
 #include "orphan.h"
 #include "piece.h"
+#include "split.h"
 #include "threads.h"
 
 #include <string.h>
@@ -98,6 +99,7 @@ static void end_stop(arena_t *arena, unsigned patience_ms)
         cache->stopped = is_at_rest(cache) || (cache->stopped && reach_works &&
                                                wait_until_idle(cache->thread->thread, patience_ms));
         if (cache->stopped) {
+            split_end_all(cache);
             lock_acquire(&arena->lock);
             piece_close_locked(cache);
             lock_release(&arena->lock);

@@ -33,6 +33,17 @@ struct thread_record;
 
 enum { USED_WORDS = CLASSES / 64 + 1 };
 
+/* The two magazines of a class: see split.h. */
+typedef struct {
+    void **out;           /* top of the one that allocations pop from */
+    void **in;            /* of the one that frees push onto */
+    bool used;            /* something was allocated since that was full last */
+    size_t sent;          /* blocks that went home in this attempt, */
+    size_t slabs_then;    /* and how many slabs the class had when it began, or a bit less */
+    size_t rest;          /* ticks for which nothing was tried after the last one, which did not help, or 0 */
+    uint64_t rests_until; /* of the cache */
+} split_t;
+
 typedef struct cache {
     /* owner, inside busy or under lock; a revoker after stopping it */
     void *next[CLASSES + 1]; /* what top points to: see cache_pop */
@@ -41,8 +52,10 @@ typedef struct cache {
     uint64_t tag;        /* of the arena, for the compare with page-map entries */
     uint32_t until_tick; /* allocations before the slow path looks at the clock */
     uint64_t ticks;
-    uint64_t graduated;  /* one bit a class that slabs serve: its chunk-backed blocks go home when freed */
-    struct chunk *piece; /* OPEN chunk that young blocks are carved from, or NULL */
+    uint64_t graduated;     /* one bit a class that slabs serve: its chunk-backed blocks go home when freed */
+    uint64_t split_classes; /* one bit a class, up to GRANULE_CLASSES, */
+    split_t *split;         /* by class; NULL: none ever was */
+    struct chunk *piece;    /* OPEN chunk that young blocks are carved from, or NULL */
     size_t piece_bytes;
     uint16_t missed[CLASSES + 1];             /* uses without a magazine, up to EARN_LONGEST */
     uint16_t carved[SMALL_CLASSES + 1];       /* bytes of a class; from GRADUATE_BYTES on it has slabs */

@@ -124,6 +124,7 @@ static void free_retired_locked(thread_record_t *record, unsigned keep)
         record->retired = cache->next_in_arena;
         record->retired_count--;
         cache_free_spares(cache, 0);
+        meta_free(cache->split);
         meta_free(cache);
     }
 }

@@ -8,6 +8,7 @@
 #include "cache.h"
 #include "depot.h"
 #include "piece.h"
+#include "split.h"
 
 /* Depot magazines that nobody needed for a while go home; all, where slabs have much room. */
 static void decay_depot(cache_t *cache, depot_t *depot)
@@ -40,6 +41,7 @@ static uint16_t mark_of(const cache_t *cache, unsigned class)
 static void decay_class(cache_t *cache, unsigned class, bool allocating)
 {
     bool sparse = slab_is_sparse(cache->arena, class);
+    split_end(cache, class);
     if (mark_of(cache, class) == cache->held[class]) {
         cache_empty_loaded(cache, class);
         cache->missed[class] = 0;
@@ -142,6 +144,7 @@ void *cache_alloc_tick(cache_t *cache, unsigned class)
     if (cachehook_allowed(cache->arena)) {
         block = promote_found(cache, class, block);
         promote_moving(cache);
+        split_consider(cache, class); /* the magazine may be neither empty nor full, for ever */
     }
     bool decayed = decay(cache, class);
     cache_end_slow(cache); /* may call hooks, which may cost the thread this cache */
