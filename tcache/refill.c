@@ -162,7 +162,7 @@ static void *take(cache_t *cache, unsigned class, size_t request)
     if (block != NULL) {
         return block;
     }
-    split_end_where_dense(cache, class);
+    split_review(cache, class);
     if (!cache_is_split(cache, class) &&
         (cache->next[class] != NULL ||
          load_full(cache, class))) { /* the miss may have been of the table only */

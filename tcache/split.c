@@ -41,7 +41,8 @@ void split_consider(cache_t *cache, unsigned class)
     }
     split->out = cache->top[class];
     split->in = magazine_make_empty(magazine, class);
-    split->used = true;
+    split->allocated = true;
+    split->freed = false;
     cache->split_classes |= (uint64_t)1 << class;
     cache_set_top(cache, class, magazine_top_of_dummy());
 }
@@ -72,12 +73,19 @@ void split_end_all(cache_t *cache)
     }
 }
 
-void split_end_where_dense(cache_t *cache, unsigned class)
+void split_review(cache_t *cache, unsigned class)
 {
-    if (cache_is_split(cache, class) && !slab_is_sparse(cache->arena, class)) {
-        cache->split[class].rest = 0;
+    if (!cache_is_split(cache, class)) {
+        return;
+    }
+    split_t *split = &cache->split[class];
+    bool dense = !slab_is_sparse(cache->arena, class);
+    if (dense || !split->freed) {
+        split->rest = dense ? 0 : split->rest;
+        split->rests_until = cache->ticks + SPLIT_PAUSE;
         split_end(cache, class);
     }
+    split->freed = false;
 }
 
 size_t split_count(const cache_t *cache, unsigned class)
@@ -115,10 +123,10 @@ void split_send_home(cache_t *cache, unsigned class)
     split->in = blocks - 1;
     cache_send_home(cache, blocks, count);
     split->sent += count;
-    if (!split->used) {
+    if (!split->allocated) {
         split_end(cache, class);
     } else if (split->sent >= SPLIT_TURNS * slab_used_blocks(cache->arena, class)) {
         judge(cache, class);
     }
-    split->used = false;
+    split->allocated = false;
 }

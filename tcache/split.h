@@ -24,7 +24,7 @@ INLINE void *split_pop(cache_t *cache, size_t class)
     split_t *split = &cache->split[class];
     void *block = *split->out;
     split->out -= block != NULL;
-    split->used = true;
+    split->allocated = true;
     return block;
 }
 
@@ -40,6 +40,7 @@ INLINE bool split_push(cache_t *cache, size_t class, void *block)
     }
     *++in = block;
     cache->split[class].in = in;
+    cache->split[class].freed = true;
     return true;
 }
 
@@ -50,8 +51,11 @@ HIDDEN void split_consider(cache_t *cache, unsigned class);
 HIDDEN void split_end(cache_t *cache, unsigned class);
 HIDDEN void split_end_all(cache_t *cache);
 
-/* The same where the class's slabs have little room by now: it has helped. */
-HIDDEN void split_end_where_dense(cache_t *cache, unsigned class);
+/*
+ * Before a refill: ends it where the class's slabs have little room by now, as it has helped; and for SPLIT_PAUSE
+ * ticks where nothing was freed since the last refill: allocations alone fill the fullest slabs as it is.
+ */
+HIDDEN void split_review(cache_t *cache, unsigned class);
 
 /* Blocks in both. */
 HIDDEN size_t split_count(const cache_t *cache, unsigned class);

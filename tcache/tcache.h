@@ -37,7 +37,8 @@ enum { USED_WORDS = CLASSES / 64 + 1 };
 typedef struct {
     void **out;           /* top of the one that allocations pop from */
     void **in;            /* of the one that frees push onto */
-    bool used;            /* something was allocated since that was full last */
+    bool allocated;       /* something was, since that was full last */
+    bool freed;           /* something was, since the other one was empty last */
     size_t sent;          /* blocks that went home in this attempt, */
     size_t slabs_then;    /* and how many slabs the class had when it began, or a bit less */
     size_t rest;          /* ticks for which nothing was tried after the last one, which did not help, or 0 */

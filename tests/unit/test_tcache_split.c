@@ -172,6 +172,26 @@ static void frees_alone_end_it(void **state)
     assert_int_equal(arena_check(arena), 0);
 }
 
+/* They fill the fullest slabs as it is. */
+static void so_do_allocations_alone_for_a_while(void **state)
+{
+    (void)state;
+    leave_a_quarter();
+    replace_until_split(LIVE);
+    uint64_t began = own_cache()->ticks;
+    for (size_t i = 0; i < 100; i++)
+        replace_one_of(LIVE);
+    must(is_split());
+    for (size_t i = 0; i < 3 * (size_t)magazine_capacity(class_here()); i++)
+        take(SIZE);
+    assert_false(is_split());
+    must(slab_is_sparse(arena, class_here()));
+    for (size_t i = 0; i < 2 * SPLIT_PAUSE * TICK_ALLOCATIONS && !is_split(); i++)
+        replace_one_of(LIVE);
+    assert_true(is_split());
+    assert_in_range(own_cache()->ticks - began, SPLIT_PAUSE, SPLIT_PAUSE + 2);
+}
+
 static size_t held(void)
 {
     return cache_held_bytes(own_cache(), class_here()) - cache_held_bytes(own_cache(), class_here() + 1);
@@ -348,6 +368,7 @@ int main(void)
         in_arena(but_at_once_where_the_class_has_grown),
         in_arena(it_takes_slabs_with_much_room),
         in_arena(frees_alone_end_it),
+        in_arena(so_do_allocations_alone_for_a_while),
         in_arena(blocks_of_both_are_those_of_one_afterwards),
         in_arena(statistics_count_both),
         in_arena(what_stands_still_goes_home),
