@@ -77,9 +77,10 @@ static slab_t *new_slab(arena_t *arena, unsigned class)
     slab->capacity = capacity;
     slab->class = (uint8_t) class;
     for (unsigned i = 0; i < granules; i++) {
-        pagemap_tag(slab->granule + i)->place = i;
+        run_tag_t *tag = pagemap_tag(slab->granule + i);
+        tag->place = i;
+        tag->descriptor = slab;
     }
-    pagemap_tag(slab->granule)->descriptor = slab;
     link_slab(arena, slab);
     class_of(arena, slab)->slabs++;
     arena->totals.slabs++;
@@ -219,11 +220,11 @@ misuse_t slab_validate_locked(const void *block)
     return validate(slab, offset, slab_index(slab->class, offset));
 }
 
-/* Sets the bits of blocks, from the first on, as long as they are in this slab and whole; returns how many. */
-static size_t put_back(slab_t *slab, void *const *blocks, size_t count)
+/* Sets the bits of blocks of `bytes`, from the first on, as long as they are in this slab and whole; returns how many. */
+static size_t put_back(slab_t *slab, size_t bytes, uint64_t reciprocal, void *const *blocks, size_t count)
 {
     const char *start = granule_start(slab->granule);
-    size_t bytes = sizeclass_bytes[slab->class], end = slab->bump * bytes;
+    size_t end = slab->bump * bytes;
     unsigned first_word = slab->first_word;
     size_t done = 0;
     for (; done < count; done++) {
@@ -231,7 +232,7 @@ static size_t put_back(slab_t *slab, void *const *blocks, size_t count)
         if (offset >= end) {
             break;
         }
-        unsigned index = slab_index(slab->class, offset);
+        unsigned index = (unsigned)(offset * reciprocal >> 40);
         uint64_t bit = (uint64_t)1 << (index % 64);
         uint64_t *word = &slab->free[index / 64];
         if (offset != index * bytes || (*word & bit) != 0) {
@@ -241,29 +242,32 @@ static size_t put_back(slab_t *slab, void *const *blocks, size_t count)
         first_word = first_word < index / 64 ? first_word : index / 64;
     }
     slab->first_word = (uint16_t)first_word;
+    slab->used = (uint16_t)(slab->used - done);
+    slab->freed |= done != 0;
     return done;
 }
 
 size_t slab_put_locked(arena_t *arena, void *const *blocks, size_t count, misuse_t *wrong)
 {
     unsigned class = slab_of(*blocks)->class;
-    size_t done = 0;
+    size_t bytes = sizeclass_bytes[class], done = 0, counted = 0;
+    uint64_t reciprocal = slab_reciprocal[class];
     do {
         slab_t *slab = slab_of(blocks[done]);
-        size_t put = put_back(slab, blocks + done, count - done);
+        size_t put = put_back(slab, bytes, reciprocal, blocks + done, count - done);
         if (UNLIKELY(put == 0)) {
             break;
         }
         done += put;
-        slab->freed = true;
-        slab->used = (uint16_t)(slab->used - put);
-        count_free(arena, class, (ptrdiff_t)put);
-        if (slab->used < slab->least) {
+        if (UNLIKELY(slab->used < slab->least)) {
+            count_free(arena, class, (ptrdiff_t)(done - counted));
+            counted = done;
             relist(arena, slab);
         }
     } while (done < count && (pagemap_entry_marked(blocks[done]) ^ arena->tag) == class);
+    count_free(arena, class, (ptrdiff_t)(done - counted));
     arena->totals.slab_blocks -= done;
-    arena->totals.slab_usable -= done * sizeclass_bytes[class];
+    arena->totals.slab_usable -= done * bytes;
     *wrong = done == 0 ? slab_validate_locked(*blocks) : *wrong;
     return max_size(done, 1);
 }

@@ -74,7 +74,7 @@ INLINE granule_t slab_granule(const void *block)
 
 INLINE slab_t *slab_of(const void *block)
 {
-    return pagemap_tag(slab_granule(block))->descriptor;
+    return pagemap_tag(granule_of(block))->descriptor;
 }
 
 /* Where in a slab of the class the address lies. */
