@@ -36,6 +36,9 @@ void *cache_alloc_empty(cache_t *cache, size_t class, size_t request)
     if (cache->full[class] != NULL && cache->spare_count < SPARES) {
         return alloc_from_own(cache, class);
     }
+    if (UNLIKELY(cache->until_tick == 1 && split_has_block(cache, class))) {
+        return cache_alloc_tick(cache, (unsigned)class); /* or a thread might never have one */
+    }
     void *block = split_pop(cache, class);
     if (block == NULL && class <= SMALL_CLASSES) {
         block = piece_carve(cache, class);

@@ -15,6 +15,12 @@
 
 #include "cache.h"
 
+/* Whether the class is split, and has a block to give out. */
+INLINE bool split_has_block(const cache_t *cache, size_t class)
+{
+    return cache_is_split(cache, class) && *cache->split[class].out != NULL;
+}
+
 /* A block of the class, or NULL: it is not split, or has none. */
 INLINE void *split_pop(cache_t *cache, size_t class)
 {

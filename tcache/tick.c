@@ -93,8 +93,8 @@ static bool decay(cache_t *cache, unsigned allocating)
 static bool promote(cache_t *cache, unsigned class)
 {
     arena_t *arena = cache->arena;
-    if (class > SMALL_CLASSES || (cache->graduated >> class & 1) != 0 || !may_have_slabs(arena, class) ||
-        is_tight(arena)) {
+    if (class > SMALL_CLASSES || (cache->graduated >> class & 1) != 0 || cache_is_split(cache, class) ||
+        !may_have_slabs(arena, class) || is_tight(arena)) {
         return false;
     }
     lock_acquire(&arena->lock);
@@ -135,7 +135,7 @@ static void promote_moving(cache_t *cache)
 
 void *cache_alloc_tick(cache_t *cache, unsigned class)
 {
-    void *block = cache_pop(cache, class);
+    void *block = cache_is_split(cache, class) ? split_pop(cache, class) : cache_pop(cache, class);
     const arena_t *arena = cache->arena;
     cache_begin_slow(cache);
     cache->until_tick = TICK_ALLOCATIONS;

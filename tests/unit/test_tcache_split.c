@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE
 #include "../../arena/cachehook.h"
+#include "../../arena/os.h"
 #include "../../tcache/split.h"
 #include "tcache_support.h"
 
@@ -192,9 +193,16 @@ static void so_do_allocations_alone_for_a_while(void **state)
     assert_in_range(own_cache()->ticks - began, SPLIT_PAUSE, SPLIT_PAUSE + 2);
 }
 
+static size_t held_of(size_t size)
+{
+    unsigned class = sizeclass_of(size);
+
+    return cache_held_bytes(own_cache(), class) - cache_held_bytes(own_cache(), class + 1);
+}
+
 static size_t held(void)
 {
-    return cache_held_bytes(own_cache(), class_here()) - cache_held_bytes(own_cache(), class_here() + 1);
+    return held_of(SIZE);
 }
 
 /* Frees and allocates until the two hold as many as that. */
@@ -257,6 +265,61 @@ static void what_stands_still_goes_home(void **state)
     churn(TICK_ALLOCATIONS + 1, 1024);
     assert_false(is_split());
     assert_int_equal(held(), 0);
+}
+
+static void *free_few(void *unused)
+{
+    for (size_t i = 0; i < FEW; i++)
+        arena_free(arena, blocks[i]);
+    return unused;
+}
+
+/* Allocations that two magazines serve count as others do: what other classes hold goes home, in time. */
+static void what_other_classes_hold_goes_home_meanwhile(void **state)
+{
+    enum { OTHER = 512, SOME = 10 };
+    static void *others[SOME];
+    size_t turns = 0, turns_split = 0;
+
+    (void)state;
+    for (size_t i = 0; i < SOME; i++)
+        others[i] = take(OTHER);
+    for (size_t i = 0; i < SOME; i++)
+        arena_free(arena, others[i]);
+    leave_a_quarter();
+    replace_until_split(FEW);
+    must(held_of(OTHER) != 0);
+    for (double end = now_seconds() + 3 * PURGE_DELAY_MS / 1e3; now_seconds() < end;) {
+        run_thread(free_few, NULL); /* most are freed by others: so few come home that nothing ends it */
+        for (size_t i = 0; i < FEW; i++) {
+            blocks[i] = take(SIZE);
+            if (i % 32 == 0)
+                replace_one_of(i + 1);
+        }
+        must(usleep(1000) == 0);
+        turns++;
+        turns_split += is_split();
+    }
+    must(2 * turns_split > turns);
+    assert_int_equal(held_of(OTHER), 0);
+}
+
+/* Nor does such a tick take it for a class that has no slabs yet. */
+static void a_tick_takes_one_block_of_the_two(void **state)
+{
+    (void)state;
+    leave_a_quarter();
+    hold(5, 7);
+    cache_t *cache = own_cache();
+    uint64_t ticks = cache->ticks;
+    cache->graduated = 0;
+    cache->decayed_ms = os_now_ms();
+    cache->until_tick = 1;
+    take(SIZE);
+    assert_int_equal(cache->ticks, ticks + 1);
+    assert_int_equal(cache->until_tick, TICK_ALLOCATIONS);
+    assert_true(is_split());
+    assert_int_equal(held(), 11 * class_bytes(SIZE));
 }
 
 static void a_reset_forgets_both(void **state)
@@ -372,6 +435,8 @@ int main(void)
         in_arena(blocks_of_both_are_those_of_one_afterwards),
         in_arena(statistics_count_both),
         in_arena(what_stands_still_goes_home),
+        in_arena(what_other_classes_hold_goes_home_meanwhile),
+        in_arena(a_tick_takes_one_block_of_the_two),
         in_arena(a_reset_forgets_both),
         in_arena(a_flush_and_a_trim_take_both_home),
         in_arena(a_medium_class_is_as_large_as_before),
