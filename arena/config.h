@@ -130,7 +130,8 @@ enum {
 #define SPARSE_LEAST_BYTES (512 * KIB)  /* 1/8 of these, and than this */
 #define SPLIT_TURNS 8                   /* frees, a block in use, till two magazines must have helped; */
 #define SPLIT_REST 64                   /* and allocations, a free of those, till that is tried again */
-#define SPLIT_PAUSE 16                  /* ticks, where nothing was freed meanwhile */
+#define SPLIT_PAUSE 16                  /* ticks at least, or where nothing was freed meanwhile */
+#define SPLIT_SLEEPERS 4                /* threads that sleep for the arena's mutex end an attempt */
 #define TICK_PURGE_BYTES (48 * MIB)     /* and drops in one go: this, or an eighth of what is to go */
 #define SWEEP_LEAST_BYTES (1 * MIB)     /* room in slabs before ticks purge pages between blocks */
 #define CLEAN_TAKEN_BYTES (4 * GRANULE) /* clean granules taken before as many dirty ones are purged */

@@ -83,6 +83,12 @@ HIDDEN lock_t *check_lock(void);
 /* For asserts: false only if the calling thread certainly does not hold it. */
 HIDDEN bool lock_is_held(const lock_t *lock);
 
+/* Threads that sleep until they get it: a hint. */
+INLINE unsigned lock_sleepers(const lock_t *lock)
+{
+    return atomic_load_explicit(&lock->sleepers, memory_order_relaxed);
+}
+
 INLINE void cpu_relax(void)
 {
 #if defined(__x86_64__) || defined(__i386__)

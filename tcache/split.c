@@ -107,7 +107,7 @@ static void judge(cache_t *cache, unsigned class)
     split_t *split = &cache->split[class];
     size_t slabs = slab_count(cache->arena, class);
     if (slabs > split->slabs_then - split->slabs_then / SPARSE_SHARE) {
-        split->rest = max_size(2 * split->rest, SPLIT_REST * split->sent / TICK_ALLOCATIONS + 1);
+        split->rest = max_size(2 * split->rest, SPLIT_REST * split->sent / TICK_ALLOCATIONS + SPLIT_PAUSE);
         split->rests_until = cache->ticks + split->rest;
         split_end(cache, class);
     }
@@ -125,7 +125,8 @@ void split_send_home(cache_t *cache, unsigned class)
     split->sent += count;
     if (!split->allocated) {
         split_end(cache, class);
-    } else if (split->sent >= SPLIT_TURNS * slab_used_blocks(cache->arena, class)) {
+    } else if (split->sent >= SPLIT_TURNS * slab_used_blocks(cache->arena, class) ||
+               lock_sleepers(&cache->arena->lock) >= SPLIT_SLEEPERS) {
         judge(cache, class);
     }
     split->allocated = false;

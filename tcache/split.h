@@ -68,7 +68,8 @@ HIDDEN size_t split_count(const cache_t *cache, unsigned class);
 
 /*
  * What was freed goes home. The class is split no more where nothing was allocated meanwhile, as frees alone need it not,
- * nor where no slabs became empty while as many blocks as are in use came and went SPLIT_TURNS times.
+ * nor where no slabs became empty while as many blocks as are in use came and went SPLIT_TURNS times, or until SPLIT_SLEEPERS
+ * threads slept for the arena's mutex, which each magazine that goes home takes.
  */
 HIDDEN void split_send_home(cache_t *cache, unsigned class);
 

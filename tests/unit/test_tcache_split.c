@@ -173,6 +173,24 @@ static void frees_alone_end_it(void **state)
     assert_int_equal(arena_check(arena), 0);
 }
 
+/* All that goes home takes the mutex. */
+static void so_do_threads_that_sleep_for_the_mutex(void **state)
+{
+    (void)state;
+    leave_a_quarter();
+    replace_until_split(LIVE);
+    atomic_store(&arena->lock.sleepers, SPLIT_SLEEPERS - 1); /* as if there were so many */
+    for (size_t i = 0; i < 2 * MAGAZINE_SLOTS; i++)
+        replace_one_of(LIVE);
+    must(is_split());
+    atomic_store(&arena->lock.sleepers, SPLIT_SLEEPERS);
+    for (size_t i = 0; i < 2 * MAGAZINE_SLOTS; i++)
+        replace_one_of(LIVE);
+    atomic_store(&arena->lock.sleepers, 0);
+    assert_false(is_split());
+    assert_true(split()->rest >= SPLIT_PAUSE && split()->rests_until > own_cache()->ticks);
+}
+
 /* They fill the fullest slabs as it is. */
 static void so_do_allocations_alone_for_a_while(void **state)
 {
@@ -431,6 +449,7 @@ int main(void)
         in_arena(but_at_once_where_the_class_has_grown),
         in_arena(it_takes_slabs_with_much_room),
         in_arena(frees_alone_end_it),
+        in_arena(so_do_threads_that_sleep_for_the_mutex),
         in_arena(so_do_allocations_alone_for_a_while),
         in_arena(blocks_of_both_are_those_of_one_afterwards),
         in_arena(statistics_count_both),
