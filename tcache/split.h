@@ -6,9 +6,9 @@
  * allocated is young, as in a queue or in a cache of the least recently used, all slabs hold blocks of all ages then, and
  * none becomes empty. Through two magazines the young ones fill the fullest slabs, and the old ones' drain.
  *
- * Meanwhile the class's loaded magazine is the dummy, with none behind it, so that both fast paths miss; what a split class does instead takes
- * no lock either. Whoever is inside, or holds the cache's mutex, has all this to itself; a stopped cache has no split
- * class.
+ * Meanwhile the class's loaded magazine is the dummy, with none behind it, so that both fast paths miss; what a split
+ * class does instead takes no lock either. Whoever is inside, or holds the cache's mutex, has all this to itself; a stopped
+ * cache has no split class.
  */
 #ifndef ARENA_SPLIT_H
 #define ARENA_SPLIT_H
