@@ -41,8 +41,7 @@ void split_consider(cache_t *cache, unsigned class)
     }
     split->out = cache->top[class];
     split->in = magazine_make_empty(magazine, class);
-    split->allocated = true;
-    split->freed = false;
+    split->allocated = split->freed = true; /* neither is known */
     cache->split_classes |= (uint64_t)1 << class;
     cache_set_top(cache, class, magazine_top_of_dummy());
 }
@@ -80,7 +79,8 @@ void split_review(cache_t *cache, unsigned class)
     }
     split_t *split = &cache->split[class];
     bool dense = !slab_is_sparse(cache->arena, class);
-    if (dense || !split->freed) {
+    bool alone = !split->freed && cache->fill[class] >= magazine_capacity(class);
+    if (dense || alone) {
         split->rest = dense ? 0 : split->rest;
         split->rests_until = cache->ticks + SPLIT_PAUSE;
         split_end(cache, class);

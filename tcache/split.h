@@ -59,7 +59,7 @@ HIDDEN void split_end_all(cache_t *cache);
 
 /*
  * Before a refill: ends it where the class's slabs have little room by now, as it has helped; and for SPLIT_PAUSE
- * ticks where nothing was freed since the last refill: allocations alone fill the fullest slabs as it is.
+ * ticks where nothing was freed since a whole magazine was filled: allocations alone fill the fullest slabs as it is.
  */
 HIDDEN void split_review(cache_t *cache, unsigned class);
 

@@ -211,6 +211,40 @@ static void so_do_allocations_alone_for_a_while(void **state)
     assert_in_range(own_cache()->ticks - began, SPLIT_PAUSE, SPLIT_PAUSE + 2);
 }
 
+/* A tick begins it with nothing to give out: what follows is the first refill, and tells nothing. */
+static void not_before_the_first_refill(void **state)
+{
+    (void)state;
+    leave_a_quarter();
+    replace_until_split(LIVE);
+    for (size_t i = 0; i < 10; i++)
+        replace_one_of(LIVE);
+    cache_t *cache = own_cache();
+    split_end_all(cache);
+    cache->fill[class_here()] = (uint8_t)magazine_capacity(class_here());
+    cache->decayed_ms = os_now_ms();
+    cache->until_tick = 1;
+    take(SIZE);
+    must(is_split() && *split()->out == NULL);
+    take(SIZE);
+    assert_true(is_split());
+}
+
+/* Nor by small refills, of which one may well see no free. */
+static void nor_by_small_refills(void **state)
+{
+    (void)state;
+    leave_a_quarter();
+    replace_until_split(LIVE);
+    own_cache()->fill[class_here()] = 1;
+    for (size_t refills = 0; refills < 3; refills++) {
+        while (*split()->out != NULL)
+            take(SIZE);
+        take(SIZE);
+        assert_true(is_split());
+    }
+}
+
 static size_t held_of(size_t size)
 {
     unsigned class = sizeclass_of(size);
@@ -451,6 +485,8 @@ int main(void)
         in_arena(frees_alone_end_it),
         in_arena(so_do_threads_that_sleep_for_the_mutex),
         in_arena(so_do_allocations_alone_for_a_while),
+        in_arena(not_before_the_first_refill),
+        in_arena(nor_by_small_refills),
         in_arena(blocks_of_both_are_those_of_one_afterwards),
         in_arena(statistics_count_both),
         in_arena(what_stands_still_goes_home),
