@@ -174,9 +174,10 @@ static void drain_caches(arena_t *arena, reach_t reach)
     }
 }
 
+/* A sandbox may end who calls membarrier, without which running threads' caches cannot be reached. */
 static void unpin(arena_t *arena)
 {
-    drain_caches(arena, REACH_IDLE);
+    drain_caches(arena, arena->modest ? REACH_REST : REACH_IDLE);
     lock_acquire(&arena->lock);
     arena->granules->room_left_bytes = arena->totals.slab_free_usable;
     lock_release(&arena->lock);

@@ -45,9 +45,9 @@ HIDDEN void *cachehook_alloc(arena_t *arena, size_t size, bool *zero);
 /* The same for a class above SMALL_CLASSES; if it has none yet, the question counts as a use that earns it. No lock held. */
 HIDDEN bool cachehook_earn_magazine(arena_t *arena, unsigned class);
 
-/* Whose caches: the calling thread's; those of threads that have ended; all but those whose threads are inside of them
- * just now; all, even if some thread has to be waited for until it has a CPU again. */
-typedef enum { REACH_OWN, REACH_ENDED, REACH_IDLE, REACH_ALL } reach_t;
+/* Whose caches: the calling thread's; those of threads that have ended; both; all but those whose threads are inside of
+ * them just now; all, even if some thread has to be waited for until it has a CPU again. */
+typedef enum { REACH_OWN, REACH_ENDED, REACH_REST, REACH_IDLE, REACH_ALL } reach_t;
 
 /* Returns blocks to the arena: the depot's, and those caches'. */
 HIDDEN misuse_t cachehook_reclaim(arena_t *arena, reach_t reach, void **culprit);

@@ -131,6 +131,7 @@ struct arena {
     bool cacheable; /* by its options; see cached */
     bool in_buffer; /* no granules, hence neither runs nor slabs */
     bool spills;    /* sbrk: regions from mmap when the break cannot move */
+    bool modest;    /* malloc's: what succeeds makes no system call that the C library's malloc does not */
     bool paged;     /* sbrk, no caches, no slabs: the break moves by pages, its regions are not in the map */
     arena_hooks_t hooks;
     size_t limit_bytes, first_region_bytes, growth_bytes, trim_threshold_bytes;

@@ -67,6 +67,7 @@ static arena_t *make(unsigned i)
         return NULL;
     }
     made->spills = true;
+    made->modest = true;
     watch_switch(made, WATCH_SCRIBBLE, settings.scribble);
     if (settings.log != NULL && !arena_log_open(made, settings.log)) {
         settings_complain("ARENA_LOG", ": cannot be opened");

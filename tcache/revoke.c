@@ -256,13 +256,13 @@ misuse_t cachehook_drain_stopped(arena_t *arena, void **culprit)
     return wrong;
 }
 
-/* Of caches at rest, those that are the calling thread's, or those that are not. */
-static misuse_t drain_at_rest(arena_t *arena, bool own, void **culprit)
+/* Of caches at rest, the calling thread's, those of threads that have ended, or all. */
+static misuse_t drain_at_rest(arena_t *arena, reach_t reach, void **culprit)
 {
     misuse_t wrong = MISUSE_NONE;
     void *block = NULL;
     for (cache_t *cache = arena->caches; cache != NULL; cache = cache->next_in_arena) {
-        if (is_at_rest(cache) && is_own(cache) == own) {
+        if (is_at_rest(cache) && (reach == REACH_REST || is_own(cache) == (reach == REACH_OWN))) {
             lock_acquire(&cache->lock);
             misuse_t found = cache_drain(cache, 1, &block);
             note_misuse(&wrong, culprit, found, &block);
@@ -288,7 +288,7 @@ misuse_t cachehook_reclaim(arena_t *arena, reach_t reach, void **culprit)
         wrong = cachehook_drain_stopped(arena, culprit);
         cachehook_resume(arena);
     } else {
-        wrong = drain_at_rest(arena, reach == REACH_OWN, culprit);
+        wrong = drain_at_rest(arena, reach, culprit);
         note_misuse(&wrong, culprit, drain_depot(arena, 1, &block), &block);
     }
     lock_release(&registry_lock);

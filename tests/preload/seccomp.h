@@ -62,6 +62,23 @@ static bool raise_filter(bool membarrier)
            syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter) == 0;
 }
 
+/* Blocks of one size after the other, of which each fiftieth stays: what is cached may be all that keeps slabs from the
+ * next size, in caches of other threads, too. */
+static void leave_room_in_slabs(void)
+{
+    static const size_t sizes[] = {64, 96, 256, 768};
+    static void *blocks[4 * MIB / 64];
+
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        size_t count = 4 * MIB / sizes[i];
+        for (size_t j = 0; j < count; j++)
+            must((blocks[j] = malloc(sizes[i])) != NULL);
+        for (size_t j = 0; j < count; j++)
+            if (j % 50 != 0)
+                free(blocks[j]);
+    }
+}
+
 static void *churn_shortly(void *number)
 {
     churn((uintptr_t)number + 1, 0.1, NULL);
@@ -74,6 +91,7 @@ static void allocate_all_ways(bool reach)
     void *large[20];
 
     churn(1, 0.2, NULL);
+    leave_room_in_slabs();
     for (size_t i = 0; i < 20; i++) {
         must((large[i] = malloc((i + 1) * MIB)) != NULL);
         memset(large[i], 1, (i + 1) * MIB);
