@@ -232,7 +232,7 @@ static size_t put_back(slab_t *slab, size_t bytes, uint64_t reciprocal, void *co
         if (offset >= end) {
             break;
         }
-        unsigned index = (unsigned)(offset * reciprocal >> 40);
+        unsigned index = slab_index_by(reciprocal, offset);
         uint64_t bit = (uint64_t)1 << (index % 64);
         uint64_t *word = &slab->free[index / 64];
         if (offset != index * bytes || (*word & bit) != 0) {

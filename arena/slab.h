@@ -95,27 +95,29 @@ INLINE bool slab_bit(const slab_t *slab, unsigned index)
     return (slab->free[index / 64] >> (index % 64) & 1) != 0;
 }
 
-/* Slabs of the class, and blocks of theirs in use. Any thread, no lock: hints. */
+/* Of a class: its slabs, what is free in them, and blocks of theirs in use. Any thread, no lock: hints. */
 INLINE size_t slab_count(const arena_t *arena, unsigned class)
 {
     return atomic_load_explicit(&arena->granules->slab_class[class].slabs, memory_order_relaxed);
 }
 
+INLINE size_t slab_room(const arena_t *arena, unsigned class)
+{
+    return atomic_load_explicit(&arena->granules->slab_class[class].free_bytes, memory_order_relaxed);
+}
+
 INLINE size_t slab_used_blocks(const arena_t *arena, unsigned class)
 {
     size_t capacity = slab_granules(class) * GRANULE / sizeclass_bytes[class];
-    size_t room = atomic_load_explicit(&arena->granules->slab_class[class].free_bytes, memory_order_relaxed);
-    return slab_count(arena, class) * capacity - room / sizeclass_bytes[class];
+    return slab_count(arena, class) * capacity - slab_room(arena, class) / sizeclass_bytes[class];
 }
 
 /* Whether an eighth of the class's slabs is free, and more than `least_bytes`. Any thread, no lock: a hint. */
 INLINE bool slab_has_room(const arena_t *arena, unsigned class, size_t least_bytes)
 {
-    const slab_class_t *slabs = &arena->granules->slab_class[class];
-    size_t room = atomic_load_explicit(&slabs->free_bytes, memory_order_relaxed);
+    size_t room = slab_room(arena, class);
     return room > least_bytes &&
-           room / slab_granules(class) >
-               atomic_load_explicit(&slabs->slabs, memory_order_relaxed) * GRANULE / SPARSE_SHARE;
+           room / slab_granules(class) > slab_count(arena, class) * GRANULE / SPARSE_SHARE;
 }
 
 /*
@@ -132,9 +134,14 @@ extern HIDDEN const uint64_t slab_reciprocal[SLAB_CLASSES + 1];
 
 /* Index of the block that an offset lies in: a multiplication by the class's reciprocal, exact because
  * offset * (reciprocal * bytes - 2^40) < 2^18 * 2^16 < 2^40. */
+INLINE unsigned slab_index_by(uint64_t reciprocal, size_t offset)
+{
+    return (unsigned)(offset * reciprocal >> 40);
+}
+
 INLINE unsigned slab_index(unsigned class, size_t offset)
 {
-    return (unsigned)(offset * slab_reciprocal[class] >> 40);
+    return slab_index_by(slab_reciprocal[class], offset);
 }
 
 /* Whether the address is the start of a block's place in a slab of the class. */
