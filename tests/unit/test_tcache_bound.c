@@ -117,16 +117,20 @@ static size_t held_of(size_t size)
 /* What was kept before they had; of other classes not before it stood still from one decay to the next. */
 static void there_the_first_decay_takes_all_home(void **state)
 {
-    enum { COUNT = 256 };
+    enum { COUNT = 256, TRIES = 20 };
+    size_t held = 0, tries = 0;
 
     (void)state;
-    phase(64, 50);
-    must(slab_is_sparse(arena, sizeclass_of(64)));
-    must(arena_alloc_batch(arena, 256, COUNT, blocks) == COUNT);
-    for (size_t i = 0; i < COUNT; i++)
-        arena_free(arena, blocks[i]);
-    size_t held = held_of(256);
-    assert_true(held_of(64) > 64 * KIB && held > 16 * KIB);
+    do { /* again if it was so slow that the decay came in between */
+        arena_reset(arena);
+        phase(64, 50);
+        must(slab_is_sparse(arena, sizeclass_of(64)));
+        must(arena_alloc_batch(arena, 256, COUNT, blocks) == COUNT);
+        for (size_t i = 0; i < COUNT; i++)
+            arena_free(arena, blocks[i]);
+        held = held_of(256);
+    } while ((held_of(64) <= 64 * KIB || held <= 16 * KIB) && ++tries < TRIES);
+    assert_true(tries < TRIES);
     must(depot_of(arena)->held_bytes != 0);
     must(usleep((PURGE_DELAY_MS + 10) * 1000) == 0);
     churn(TICK_ALLOCATIONS + 1, 1024);
