@@ -3,6 +3,7 @@
 
 #include "cachehook.h"
 #include "carve.h"
+#include "flow.h"
 #include "large.h"
 #include "os.h"
 #include "park.h"
@@ -68,23 +69,27 @@ static void clear_edges(void *block, size_t chunk)
     memset(at(block, chunk - CHUNK_HEADER - 8), 0, 8);
 }
 
+static chunk_t *carve_wanted_locked(arena_t *arena, const want_t *want, bool *zero)
+{
+    return UNLIKELY(want->alignment > arena->quantum)
+               ? carve_take_aligned_locked(arena, want->alignment, want->chunk, want->mark, zero)
+               : carve_take_locked(arena, want->chunk, want->mark, zero);
+}
+
 /* A chunk from the bins, or from granules that are free already. *zero: all of its block reads as zero. */
 static void *take_chunk_locked(arena_t *arena, const want_t *want, bool *zero)
 {
-    bool aligned = want->alignment > arena->quantum;
-    size_t most = want->chunk + (aligned ? want->alignment + CHUNK_MIN : 0);
-    chunk_t *chunk = NULL;
     *zero = false;
-    for (int attempt = 0; attempt < 2 && chunk == NULL; attempt++) {
-        if (attempt == 0 || carve_grow_locked(arena, most)) {
-            chunk = aligned ? carve_take_aligned_locked(arena, want->alignment, want->chunk, want->mark, zero)
-                            : carve_take_locked(arena, want->chunk, want->mark, zero);
+    chunk_t *chunk = carve_wanted_locked(arena, want, zero);
+    if (UNLIKELY(chunk == NULL)) {
+        bool aligned = want->alignment > arena->quantum;
+        size_t most = want->chunk + (aligned ? want->alignment + CHUNK_MIN : 0);
+        chunk = carve_grow_locked(arena, most) ? carve_wanted_locked(arena, want, zero) : NULL;
+        if (chunk == NULL) {
+            return NULL;
         }
     }
-    if (chunk == NULL) {
-        return NULL;
-    }
-    if (*zero) {
+    if (UNLIKELY(*zero)) {
         clear_edges(chunk_block(chunk), chunk_size(chunk));
     }
     alloc_count_chunk_locked(arena, want->mark, 1);
@@ -113,111 +118,6 @@ void alloc_adopt_raw_locked(arena_t *arena)
             region->raw_bytes = 0;
         }
     }
-}
-
-static void flow_back_from(arena_t *arena, size_t least_bytes, size_t keep_bytes)
-{
-    void *culprit = NULL;
-    misuse_t wrong = cachehook_flow_back(arena, least_bytes, keep_bytes, &culprit);
-    if (UNLIKELY(wrong != MISUSE_NONE)) {
-        misuse(wrong, arena, culprit);
-    }
-}
-
-/*
- * One cached block, or a few, of the least class that would do. Not for small requests: classes of many blocks each would
- * take from one another again and again. False: there is none.
- */
-static bool flow_one(arena_t *arena, size_t usable)
-{
-    void *culprit = NULL;
-    misuse_t wrong = MISUSE_NONE;
-    if (usable <= FLOW_LEAST_BYTES || usable > CLASS_MAX || !cachehook_allowed(arena)) {
-        return false;
-    }
-    bool flowed = cachehook_flow_one(arena, usable, &wrong, &culprit);
-    if (UNLIKELY(wrong != MISUSE_NONE)) {
-        misuse(wrong, arena, culprit);
-    }
-    return flowed;
-}
-
-/* Room in slabs beyond what was left when all caches last went home for it. */
-static size_t new_room_locked(arena_t *arena)
-{
-    size_t room = arena->totals.slab_free_usable;
-    granules_t *granules = arena->granules;
-    granules->room_left_bytes = min_size(granules->room_left_bytes, room);
-    return room - granules->room_left_bytes;
-}
-
-/* Whether slabs have so much room, as a share of `bytes`, that what is cached may keep many of them from being empty: a
- * block a slab is enough. */
-static bool has_much_room_locked(const arena_t *arena, size_t bytes)
-{
-    return arena->totals.slab_free_usable > max_size(bytes / PINNED_SHARE, PINNED_LEAST_BYTES);
-}
-
-/* Where that was looked into, not before there is much more: what lives pins slabs, too. */
-static bool may_be_pinned_locked(arena_t *arena)
-{
-    size_t mapped = arena->totals.mapped_bytes;
-    return new_room_locked(arena) > mapped / (2 * PINNED_SHARE) && has_much_room_locked(arena, mapped);
-}
-
-static void drain_caches(arena_t *arena, reach_t reach)
-{
-    void *culprit = NULL;
-    misuse_t wrong = cachehook_reclaim(arena, reach, &culprit);
-    if (UNLIKELY(wrong != MISUSE_NONE)) {
-        misuse(wrong, arena, culprit);
-    }
-}
-
-/* A sandbox may end who calls membarrier, without which running threads' caches cannot be reached. */
-static void unpin(arena_t *arena)
-{
-    drain_caches(arena, arena->modest ? REACH_REST : REACH_IDLE);
-    lock_acquire(&arena->lock);
-    arena->granules->room_left_bytes = arena->totals.slab_free_usable;
-    lock_release(&arena->lock);
-}
-
-void alloc_after_threads(arena_t *arena)
-{
-    lock_acquire(&arena->lock);
-    arena->granules->retaken_bytes /= 2;
-    bool much = has_much_room_locked(arena, run_in_use_locked(arena));
-    lock_release(&arena->lock);
-    if (much) {
-        drain_caches(arena, REACH_ENDED);
-    }
-}
-
-/*
- * Before the arena grows, what is cached makes room: larger blocks each time, because one of them may be the room that
- * is missing. Small ones seldom are, and the next refill takes them again: they go only if the arena has grown since
- * they last did, or if they are much.
- */
-static void flow_back(arena_t *arena)
-{
-    if (!atomic_load_explicit(&arena->grown, memory_order_relaxed)) {
-        return; /* its first region: nothing can be cached yet */
-    }
-    lock_acquire(&arena->lock);
-    size_t mapped = arena->totals.mapped_bytes;
-    bool grew = arena->granules == NULL || mapped != arena->granules->flowed_at_bytes;
-    if (grew && arena->granules != NULL) {
-        arena->granules->flowed_at_bytes = mapped;
-    }
-    bool pinned = arena->granules != NULL && may_be_pinned_locked(arena);
-    lock_release(&arena->lock);
-    if (pinned) {
-        unpin(arena);
-        return;
-    }
-    flow_back_from(arena, FLOW_LEAST_BYTES, mapped / FLOW_SHARE);
-    flow_back_from(arena, 0, grew ? mapped / FLOW_SHARE : max_size(mapped / FLOW_SHARE, FLOW_MUCH_BYTES));
 }
 
 /* Lets `grow` go. The first memory that came unaligned ends the arena's caches. */
@@ -322,6 +222,16 @@ static bool fits_parked_locked(const arena_t *arena, const want_t *want)
            is_aligned(arena->granules->park.start, GRANULE);
 }
 
+/* After an allocation. A break by pages comes down by frees alone. */
+static void unlock_taken(arena_t *arena)
+{
+    if (UNLIKELY(arena->paged)) {
+        lock_release(&arena->lock);
+    } else {
+        alloc_unlock(arena);
+    }
+}
+
 static void *take_large(arena_t *arena, const want_t *want, bool *zero)
 {
     void *block = large_alloc(arena, want->request, want->alignment, zero);
@@ -329,27 +239,34 @@ static void *take_large(arena_t *arena, const want_t *want, bool *zero)
     return block;
 }
 
-/* What is free serves first, a large request too, unless only a mapping can be what it wants. Of a request that no class
- * serves, the other kind is tried when its own has no room: a mapping if it saves what an alignment costs a chunk. */
-static void *take_any(arena_t *arena, const want_t *want, bool *zero)
+/* The mutex is held, and released. There was nothing free, or only a mapping can be what it wants. Of a request that no
+ * class serves, the other kind is tried when its own has no room: a mapping if it saves what an alignment costs a chunk. */
+static NOINLINE void *take_more(arena_t *arena, const want_t *want, bool large, bool *zero)
 {
-    lock_acquire(&arena->lock);
-    bool large = is_large(arena, want);
-    bool maps = large && large_room(want->request, want->alignment) > LARGE_MAX_BYTES;
-    void *block = maps ? NULL : take_locked(arena, want, zero);
-    large |= block == NULL && fits_parked_locked(arena, want);
-    if (arena->paged) {
-        lock_release(&arena->lock); /* its break comes down by frees alone */
-    } else {
-        alloc_unlock(arena);
-    }
-    if (large && block == NULL) {
+    void *block = NULL;
+    large |= fits_parked_locked(arena, want);
+    unlock_taken(arena);
+    if (large) {
         block = take_large(arena, want, zero);
     }
     block = block != NULL ? block : grow_and_take(arena, want, zero);
     if (block == NULL && !large && want->alignment >= GRANULE) {
         block = take_large(arena, want, zero);
     }
+    return block;
+}
+
+/* What is free serves first, a large request too, unless only a mapping can be what it wants. */
+static void *take_any(arena_t *arena, const want_t *want, bool *zero)
+{
+    lock_acquire(&arena->lock);
+    bool large = is_large(arena, want);
+    bool maps = large && large_room(want->request, want->alignment) > LARGE_MAX_BYTES;
+    void *block = maps ? NULL : take_locked(arena, want, zero);
+    if (UNLIKELY(block == NULL)) {
+        return take_more(arena, want, large, zero);
+    }
+    unlock_taken(arena);
     return block;
 }
 
@@ -361,7 +278,7 @@ static void reclaim(arena_t *arena)
     bool again = now - arena->failed_at_ms <= RETRY_PAUSE_MS;
     arena->failed_at_ms = again ? arena->failed_at_ms : now;
     lock_release(&arena->lock);
-    drain_caches(arena, again ? REACH_OWN : REACH_ALL);
+    flow_drain_caches(arena, again ? REACH_OWN : REACH_ALL);
     if (arena->in_buffer) {
         return;
     }
@@ -389,24 +306,34 @@ static void *take_left(arena_t *arena, size_t request, size_t alignment)
     return block;
 }
 
+/* With what others have of it, and what a slab has left. */
+static NOINLINE void *take_harder(arena_t *arena, const want_t *want, bool *zero)
+{
+    if (arena->limit_bytes != 0 && want->request > arena->limit_bytes) {
+        return NULL;
+    }
+    reclaim(arena);
+    void *block = take_any(arena, want, zero);
+    if (block == NULL) {
+        *zero = false;
+        block = take_left(arena, want->request, want->alignment);
+    }
+    return block;
+}
+
 void *alloc_block(arena_t *arena, size_t request, size_t alignment, bool *zero)
 {
     void *block = NULL;
     alloc_check_alive(arena, NULL);
-    if (request <= PTRDIFF_MAX - GRANULE && alignment <= PTRDIFF_MAX) {
+    if (LIKELY(request <= PTRDIFF_MAX - GRANULE && alignment <= PTRDIFF_MAX)) {
         want_t want = want_of(arena, request, alignment);
         want.counts = true;
         block = take_any(arena, &want, zero);
-        if (block == NULL && !(arena->limit_bytes != 0 && request > arena->limit_bytes)) {
-            reclaim(arena);
-            block = take_any(arena, &want, zero);
-            if (block == NULL) {
-                block = take_left(arena, request, alignment);
-                *zero = false;
-            }
+        if (UNLIKELY(block == NULL)) {
+            block = take_harder(arena, &want, zero);
         }
     }
-    if (block == NULL) {
+    if (UNLIKELY(block == NULL)) {
         errno = ENOMEM;
     }
     return block;

@@ -84,10 +84,6 @@ HIDDEN bool alloc_make_room_for(arena_t *arena, unsigned class);
 HIDDEN misuse_t alloc_drain(arena_t *arena, void **blocks, size_t count, bool *settle, void **culprit);
 HIDDEN void alloc_settle(arena_t *arena);
 
-/* After many threads have ended: what is kept for those to come goes home where it may keep slabs from being
- * empty, and half of the demand for what was given back is forgotten. Before alloc_settle. */
-HIDDEN void alloc_after_threads(arena_t *arena);
-
 /* A large block was allocated: what lies idle goes. What is missing of that is counted on: who moves a block frees the
  * old one next. No lock held. */
 HIDDEN void alloc_settle_large(arena_t *arena);

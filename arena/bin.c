@@ -93,14 +93,22 @@ void bin_remove_locked(arena_t *arena, chunk_t *chunk)
     take_out(arena, chunk, size, index);
 }
 
+/* Whether chunks of both sizes belong to one bin; of the last bin's, which differ more, not always. */
+static bool share_bin(const chunk_bins_t *bins, size_t size, size_t other)
+{
+    unsigned log2 = floor_log2(size >> UNIT_LOG2);
+    unsigned width_log2 = log2 > bins->steps_log2 ? log2 - bins->steps_log2 : 0;
+    return (size ^ other) >> (width_log2 + UNIT_LOG2) == 0;
+}
+
 void bin_replace_locked(arena_t *arena, chunk_t *old, chunk_t *chunk, size_t size)
 {
     chunk_bins_t *bins = &arena->bins;
     size_t before = chunk_size(old);
-    unsigned from = bin_index(bins, before), to = bin_index(bins, size);
-    if (from != to) {
+    unsigned from = bin_index(bins, before);
+    if (!share_bin(bins, before, size)) {
         take_out(arena, old, before, from);
-        insert(arena, chunk, size, to);
+        insert(arena, chunk, size, bin_index(bins, size));
         return;
     }
     check_links(bins, old, from);
@@ -129,13 +137,16 @@ static chunk_t *find_good(const chunk_bins_t *bins, size_t size)
 {
     unsigned own = bin_index(bins, size);
     unsigned last = (bins->levels << bins->steps_log2) - 1;
-    chunk_t *chunk = first_that_fits(bins->heads[own], size, own == last ? UINT32_MAX : 1);
-    if (chunk != NULL || own == last) {
+    chunk_t *chunk = bins->heads[own];
+    if (UNLIKELY(own == last)) {
+        return first_that_fits(chunk, size, UINT32_MAX);
+    }
+    if (chunk != NULL && chunk_size(chunk) >= size) {
         return chunk;
     }
     unsigned above = binmap_index_above(size >> UNIT_LOG2, bins->steps_log2, bins->levels);
     unsigned higher = binmap_next(&bins->used, above, bins->steps_log2);
-    if (higher < last) {
+    if (LIKELY(higher < last)) {
         return bins->heads[higher];
     }
     chunk = first_that_fits(bins->heads[last], size, UINT32_MAX);

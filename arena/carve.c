@@ -4,7 +4,7 @@
 #include "bin.h"
 #include "warm.h"
 
-static void set_free(chunk_t *chunk, size_t size, uint64_t flags)
+INLINE void set_free(chunk_t *chunk, size_t size, uint64_t flags)
 {
     chunk_set_free(chunk, size, flags);
     if (size >= CHUNK_MARKED && (flags & CHUNK_ZERO) == 0) {
@@ -72,17 +72,20 @@ static bool prefers_last(const arena_t *arena, const chunk_t *chunk, size_t whol
            !warm_is_known(chunk_at(chunk, size)) && warm_is_known(chunk_at(chunk, whole - size));
 }
 
-static void count_given(arena_t *arena, const chunk_t *chunk, int sign)
+/* A block of so many bytes is given out, or with a sign of -1 comes back. */
+static void count_given(arena_t *arena, size_t usable, int sign)
 {
-    const void *block = chunk_block(chunk);
-    uint64_t header = chunk_header(chunk);
-    unsigned class = chunk_class_of(block, header);
-    if (class == CHUNK_PIECE) {
-        return; /* its blocks are counted by the cache that carves them */
-    }
-    size_t usable = carve_usable(block, header);
     arena->totals.chunk_usable += sign > 0 ? usable : 0 - usable;
     arena->totals.chunk_blocks += sign > 0 ? 1 : SIZE_MAX;
+}
+
+/* A chunk of `size` bytes and of `class` was asked for, and is taken: what it has beyond is not usable. The blocks of a
+ * piece are counted by the cache that carves them. */
+static void count_taken(arena_t *arena, size_t size, unsigned class)
+{
+    if (class != CHUNK_PIECE) {
+        count_given(arena, carve_usable_of(size, class), 1);
+    }
 }
 
 chunk_t *carve_take_locked(arena_t *arena, size_t size, unsigned class, bool *zero)
@@ -97,7 +100,7 @@ chunk_t *carve_take_locked(arena_t *arena, size_t size, unsigned class, bool *ze
     } else {
         split(arena, chunk, chunk_size(chunk), size, class, chunk);
     }
-    count_given(arena, chunk, 1);
+    count_taken(arena, size, class);
     return chunk;
 }
 
@@ -111,7 +114,7 @@ chunk_t *carve_take_roomy_locked(arena_t *arena, size_t size, size_t room, unsig
         return NULL;
     }
     split(arena, chunk, chunk_size(chunk), size, class, chunk);
-    count_given(arena, chunk, 1);
+    count_taken(arena, size, class);
     return chunk;
 }
 
@@ -142,50 +145,73 @@ chunk_t *carve_take_aligned_locked(arena_t *arena, size_t alignment, size_t size
         free = NULL;
     }
     split(arena, chunk, whole - gap, size, class, free);
-    count_given(arena, chunk, 1);
+    count_taken(arena, size, class);
     return chunk;
 }
 
 /* Whether the neighbours' tags are those of chunks: an overflow is found here before it does harm. */
-static bool neighbours_are_sound(const arena_t *arena, const chunk_t *chunk)
+static bool neighbours_are_sound(const arena_t *arena, const chunk_t *chunk, uint64_t header,
+                                 const chunk_t *next)
 {
-    const chunk_t *next = chunk_next(chunk);
-    if (!carve_is_sound(arena, next) || !chunk_prev_is_inuse(next)) {
-        return false;
+    uint64_t behind = chunk_header(next);
+    return carve_header_is_sound(arena, behind, chunk_class_of(chunk_block(next), behind)) &&
+           (behind & CHUNK_PREV_INUSE) != 0 &&
+           ((header & CHUNK_PREV_INUSE) != 0 || carve_previous_is_sound(arena, chunk));
+}
+
+/*
+ * Puts the chunk into a bin, as one with its free neighbours. A neighbour's place in its bin is kept if it can be: that
+ * saves a removal and an insertion.
+ */
+static chunk_t *merge(arena_t *arena, chunk_t *chunk, size_t size, uint64_t flags, chunk_t *next)
+{
+    chunk_t *free = NULL;        /* whose place the whole takes */
+    if (!chunk_is_inuse(next)) { /* [chunk][next] -> [chunk] */
+        free = next;
+        size += chunk_size(next);
     }
-    return chunk_prev_is_inuse(chunk) || carve_previous_is_sound(arena, chunk);
+    if ((flags & CHUNK_PREV_INUSE) == 0) { /* [previous][chunk] -> [previous] */
+        if (free != NULL) {
+            bin_remove_locked(arena, free);
+        }
+        free = chunk_prev(chunk);
+        size += chunk_size(free);
+        chunk_set(chunk, CHUNK_FREE, size, 0); /* what stays in the middle is no block any more */
+        chunk = free;
+        flags = chunk_header(chunk);
+    }
+    if (free == NULL) {
+        carve_insert_free_locked(arena, chunk, size, flags & CHUNK_PREV_INUSE);
+    } else {
+        bin_replace_locked(arena, free, chunk, size);
+        set_free(chunk, size, flags & CHUNK_PREV_INUSE);
+    }
+    return chunk;
 }
 
 misuse_t carve_put_locked(arena_t *arena, chunk_t *chunk)
 {
-    if (!carve_is_sound(arena, chunk)) {
+    uint64_t header = chunk_header(chunk);
+    unsigned class = chunk_class_of(chunk_block(chunk), header);
+    size_t size = (size_t)(header & CHUNK_SIZE_MASK);
+    if (!carve_header_is_sound(arena, header, class)) {
         return MISUSE_BROKEN_HEADER;
     }
-    if (!neighbours_are_sound(arena, chunk)) {
+    chunk_t *next = chunk_at(chunk, size);
+    if (!neighbours_are_sound(arena, chunk, header, next)) {
         return MISUSE_BROKEN_NEIGHBOUR;
     }
-    count_given(arena, chunk, -1);
-    size_t size = chunk_size(chunk);
-    chunk_t *next = chunk_at(chunk, size);
-    if (chunk_is_inuse(next) && chunk_has_flag(next, CHUNK_OPEN)) {
-        chunk_set(chunk, CHUNK_DEFERRED, size, CHUNK_INUSE | (chunk_header(chunk) & CHUNK_PREV_INUSE));
+    if (class != CHUNK_PIECE) {
+        count_given(arena, carve_usable_of(header, class), -1);
+    }
+    if (UNLIKELY((chunk_header(next) & (CHUNK_INUSE | CHUNK_OPEN)) == (CHUNK_INUSE | CHUNK_OPEN))) {
+        chunk_set(chunk, CHUNK_DEFERRED, size, CHUNK_INUSE | (header & CHUNK_PREV_INUSE));
         chunk->next = arena->deferred;
         arena->deferred = chunk;
         return MISUSE_NONE;
     }
-    if (!chunk_is_inuse(next)) { /* [chunk][next] -> [chunk] */
-        bin_remove_locked(arena, next);
-        size += chunk_size(next);
-    }
-    if (!chunk_prev_is_inuse(chunk)) { /* [previous][chunk] -> [previous] */
-        chunk_t *previous = chunk_prev(chunk);
-        bin_remove_locked(arena, previous);
-        size += chunk_size(previous);
-        chunk_set(chunk, CHUNK_FREE, size, 0); /* what stays in the middle is no block any more */
-        chunk = previous;
-    }
-    carve_insert_free_locked(arena, chunk, size, chunk_header(chunk) & CHUNK_PREV_INUSE);
-    if (arena->totals.wide_chunk_bytes > RETAIN_BYTES && size >= GRANULE / 2 &&
+    chunk = merge(arena, chunk, size, header & CHUNK_PREV_INUSE, next);
+    if (arena->totals.wide_chunk_bytes > RETAIN_BYTES && chunk_size(chunk) >= GRANULE / 2 &&
         carve_is_in_map(arena, chunk)) {
         carve_release_from_locked(arena, chunk, CARVE_RELEASE * GRANULE);
     }

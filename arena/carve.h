@@ -67,8 +67,20 @@ HIDDEN size_t carve_shorten_locked(arena_t *arena, char *start, size_t bytes, si
 /* Frees the chunks whose neighbour was an open piece when they were put. */
 HIDDEN void carve_put_deferred_locked(arena_t *arena);
 
-/* Usable bytes of a block in use; `header` is its chunk's. */
-HIDDEN size_t carve_usable(const void *block, uint64_t header);
+/* Usable bytes of a block in use whose chunk has this header, of this class. */
+INLINE size_t carve_usable_of(uint64_t header, unsigned class)
+{
+    if (LIKELY(class <= CLASSES)) {
+        return sizeclass_bytes[class];
+    }
+    return (size_t)(header & CHUNK_SIZE_MASK) - CHUNK_HEADER - 8 * (size_t)(class - CHUNK_PLAIN);
+}
+
+/* Of a block in use; `header` is its chunk's. */
+INLINE size_t carve_usable(const void *block, uint64_t header)
+{
+    return carve_usable_of(header, chunk_class_of(block, header));
+}
 
 /* Whether the header before `block` is that of a block in use; says why not. */
 HIDDEN misuse_t carve_validate(const void *block);
@@ -76,7 +88,20 @@ HIDDEN misuse_t carve_validate(const void *block);
 /* --- between carve.c, carverun.c and header.c --- */
 
 /* Whether a header may be that of a chunk of this arena: what is read over one that is not may lie anywhere. */
-HIDDEN bool carve_is_sound(const arena_t *arena, const chunk_t *chunk);
+INLINE bool carve_header_is_sound(const arena_t *arena, uint64_t header, unsigned class)
+{
+    if (chunk_is_classed(class)) {
+        return chunk_size_fits_class(header, class);
+    }
+    return (chunk_is_plain(class) || (class >= CHUNK_FREE && class <= CHUNK_LAST)) &&
+           (header & CHUNK_SIZE_MASK) <= arena->totals.chunk_run_bytes;
+}
+
+INLINE bool carve_is_sound(const arena_t *arena, const chunk_t *chunk)
+{
+    uint64_t header = chunk_header(chunk);
+    return carve_header_is_sound(arena, header, chunk_class_of(chunk_block(chunk), header));
+}
 
 /* The same of the chunk in front, which this one's header says is free. */
 HIDDEN bool carve_previous_is_sound(const arena_t *arena, const chunk_t *chunk);
@@ -84,7 +109,7 @@ HIDDEN bool carve_previous_is_sound(const arena_t *arena, const chunk_t *chunk);
 /* Not in a buffer, nor in a region outside the page map. */
 INLINE bool carve_is_in_map(const arena_t *arena, const chunk_t *chunk)
 {
-    return !arena->in_buffer && pagemap_entry(chunk) == (arena->tag | KIND_CHUNKS);
+    return !has_bounds(arena) || (!arena->in_buffer && pagemap_entry(chunk) == (arena->tag | KIND_CHUNKS));
 }
 
 /* Makes `size` bytes a free chunk, in its bin. */

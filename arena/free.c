@@ -84,8 +84,29 @@ static void count_earned_locked(arena_t *arena, size_t usable)
     }
 }
 
-/* *usable, if the block was a chunk: what it had. */
-static misuse_t put_locked(arena_t *arena, void *block, size_t *usable)
+/* `entry` is that of a chunk run, or 0; `earns`: no magazine took the block. */
+static misuse_t put_chunk_locked(arena_t *arena, void *block, uint32_t entry, bool earns)
+{
+    if (UNLIKELY(arena->tiny != NULL) && tiny_holds(arena, block)) {
+        return tiny_put_locked(arena, block);
+    }
+    misuse_t wrong = validate_chunk_locked(arena, block, entry);
+    if (UNLIKELY(wrong != MISUSE_NONE)) {
+        return wrong;
+    }
+    uint64_t header = chunk_header(chunk_of(block));
+    wrong = carve_put_locked(arena, chunk_of(block));
+    if (LIKELY(wrong == MISUSE_NONE)) {
+        unsigned class = chunk_class_of(block, header);
+        alloc_count_chunk_locked(arena, class, -1);
+        if (earns) {
+            count_earned_locked(arena, carve_usable_of(header, class));
+        }
+    }
+    return wrong;
+}
+
+static misuse_t put_locked(arena_t *arena, void *block, bool earns)
 {
     uint32_t entry = entry_locked(arena, block);
     uint32_t kind = entry ^ arena->tag;
@@ -95,24 +116,8 @@ static misuse_t put_locked(arena_t *arena, void *block, size_t *usable)
         slab_put_locked(arena, &block, 1, &wrong);
         return wrong;
     }
-    if (kind != KIND_CHUNKS && entry != 0) {
-        return why_not(arena, entry);
-    }
-    if (arena->tiny != NULL && tiny_holds(arena, block)) {
-        return tiny_put_locked(arena, block);
-    }
-    wrong = validate_chunk_locked(arena, block, entry);
-    if (wrong != MISUSE_NONE) {
-        return wrong;
-    }
-    unsigned class = chunk_class(chunk_of(block));
-    size_t had = carve_usable(block, chunk_header(chunk_of(block)));
-    wrong = carve_put_locked(arena, chunk_of(block));
-    if (wrong == MISUSE_NONE) {
-        alloc_count_chunk_locked(arena, class, -1);
-        *usable = had;
-    }
-    return wrong;
+    return kind == KIND_CHUNKS || entry == 0 ? put_chunk_locked(arena, block, entry, earns)
+                                             : why_not(arena, entry);
 }
 
 /*
@@ -251,7 +256,19 @@ static bool is_late(arena_t *arena)
     return now - arena->dirty_since_ms >= arena->purge_delay_ms;
 }
 
-void alloc_unlock(arena_t *arena)
+/* Whether little lies idle and no purge is under way, as after nearly all calls: then all of the below says no. */
+static bool is_settled(const arena_t *arena)
+{
+    const granules_t *granules = arena->granules;
+    if (UNLIKELY(granules == NULL)) {
+        return false;
+    }
+    return arena->totals.dirty_bytes + granules->park.bytes <= DIRTY_MIN_BYTES &&
+           arena->trim_threshold_bytes == 0 && !arena->paged && granules->to_purge_bytes == 0 &&
+           !took_much(arena);
+}
+
+static NOINLINE void unlock_and_settle(arena_t *arena)
 {
     bool late = is_late(arena);
     size_t target = UNLIKELY(took_much(arena)) ? target_for_taken(arena) : dirty_target(arena);
@@ -265,6 +282,15 @@ void alloc_unlock(arena_t *arena)
     }
     if (UNLIKELY(late)) {
         alloc_tick(arena);
+    }
+}
+
+void alloc_unlock(arena_t *arena)
+{
+    if (LIKELY(is_settled(arena))) {
+        lock_release(&arena->lock);
+    } else {
+        unlock_and_settle(arena);
     }
 }
 
@@ -289,10 +315,8 @@ void alloc_free(arena_t *arena, void *block)
     if (pagemap_entry(block) == (arena->tag | KIND_LARGE)) {
         wrong = large_free(arena, block, dirty_room(arena));
     } else {
-        size_t usable = 0;
         lock_acquire(&arena->lock);
-        wrong = put_locked(arena, block, &usable);
-        count_earned_locked(arena, usable);
+        wrong = put_locked(arena, block, true);
         alloc_unlock(arena);
     }
     if (UNLIKELY(wrong != MISUSE_NONE)) {
@@ -303,7 +327,6 @@ void alloc_free(arena_t *arena, void *block)
 misuse_t alloc_drain(arena_t *arena, void **blocks, size_t count, bool *settle, void **culprit)
 {
     misuse_t wrong = MISUSE_NONE;
-    size_t usable;
     lock_acquire(&arena->lock);
     size_t dirty = arena->totals.dirty_bytes;
     for (size_t i = 0, done; i < count; i += done) {
@@ -312,7 +335,7 @@ misuse_t alloc_drain(arena_t *arena, void **blocks, size_t count, bool *settle, 
         if (kind <= SLAB_CLASSES) {
             done = slab_put_locked(arena, &blocks[i], count - i, &one);
         } else {
-            one = put_locked(arena, blocks[i], &usable);
+            one = put_locked(arena, blocks[i], false);
             done = 1;
         }
         if (UNLIKELY(one != MISUSE_NONE && wrong == MISUSE_NONE)) {

@@ -2,15 +2,6 @@
 #include "carve.h"
 #include "sizeclass.h"
 
-size_t carve_usable(const void *block, uint64_t header)
-{
-    unsigned class = chunk_class_of(block, header);
-    if (class <= CLASSES) {
-        return sizeclass_bytes[class];
-    }
-    return (size_t)(header & CHUNK_SIZE_MASK) - CHUNK_HEADER - 8 * (size_t)(class - CHUNK_PLAIN);
-}
-
 misuse_t carve_validate(const void *block)
 {
     if (!is_aligned(block, 8)) {
@@ -27,16 +18,6 @@ misuse_t carve_validate(const void *block)
         return MISUSE_DOUBLE_FREE;
     }
     return class > 0xff && (header >> 48) != 0 ? MISUSE_INTERIOR : MISUSE_BROKEN_HEADER;
-}
-
-bool carve_is_sound(const arena_t *arena, const chunk_t *chunk)
-{
-    unsigned class = chunk_class(chunk);
-    if (chunk_is_classed(class)) {
-        return chunk_size_fits_class(chunk_header(chunk), class);
-    }
-    return (chunk_is_plain(class) || (class >= CHUNK_FREE && class <= CHUNK_LAST)) &&
-           chunk_size(chunk) <= arena->totals.chunk_run_bytes;
 }
 
 bool carve_previous_is_sound(const arena_t *arena, const chunk_t *chunk)

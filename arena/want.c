@@ -48,6 +48,11 @@ unsigned want_aligned_class(const arena_t *arena, size_t request, size_t alignme
 want_t want_of(arena_t *arena, size_t request, size_t alignment)
 {
     want_t want = {.request = request, .alignment = alignment, .class = want_class(arena, request)};
+    if (LIKELY(want.class != 0 && alignment <= arena->quantum && arena->quantum == 16)) {
+        want.chunk = sizeclass_chunk[want.class]; /* what the rest comes to */
+        want.mark = want.class;
+        return want;
+    }
     bool aligned = alignment > arena->quantum && cachehook_allowed(arena);
     size_t usable = want.class != 0 ? sizeclass_bytes[want.class] : want_good_size(arena, request);
     want.chunk = want_chunk_size(arena, usable);

@@ -6,6 +6,7 @@
  */
 #include "../arena/alloc.h"
 #include "../arena/cachehook.h"
+#include "../arena/flow.h"
 #include "../arena/list.h"
 #include "../arena/meta.h"
 #include "../arena/os.h"
@@ -353,7 +354,7 @@ static void settle_locked(arena_t *arena, bool after_threads)
     arena->pins++;
     lock_release(&registry_lock);
     if (after_threads) {
-        alloc_after_threads(arena);
+        flow_after_threads(arena);
     }
     alloc_settle(arena);
     lock_acquire(&registry_lock);
