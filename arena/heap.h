@@ -97,7 +97,9 @@ typedef struct {
     size_t slab_least_used;   /* of totals.slab_usable, since the last tick that was due */
     size_t reserved_bytes;    /* of the limit, for what is being asked of the source just now */
     uint32_t deferred_turns;  /* pieces to be closed before the next look at what is deferred */
-    unsigned cache_most; /* of cache_count, since half of so many had ended; guarded by the registry lock */
+    /* guarded by the registry lock: of cache_count, since half of so many had ended; and see tcache/surplus.h */
+    unsigned cache_most;
+    bool in_passing;
     park_t park;
     _Atomic bool unaligned; /* hooks gave memory that is not in the map; relaxed: read by who grew */
 } granules_t;

@@ -81,9 +81,9 @@ void cache_end_slow(cache_t *cache)
     arena_t *arena = cache->arena;
     misuse_t wrong = cache->wrong;
     const void *culprit = cache->culprit;
-    bool tick = cache->tick_due, settle = cache->settle_due;
+    bool tick = cache->tick_due, settle = cache->settle_due, review = cache->review_due;
     cache->wrong = MISUSE_NONE;
-    cache->tick_due = cache->settle_due = false;
+    cache->tick_due = cache->settle_due = cache->review_due = false;
     lock_release(&cache->lock);
     if (UNLIKELY(wrong != MISUSE_NONE)) {
         misuse(wrong, arena, culprit);
@@ -92,6 +92,9 @@ void cache_end_slow(cache_t *cache)
         alloc_tick(arena);
     } else if (settle) {
         alloc_settle(arena);
+    }
+    if (UNLIKELY(review)) {
+        thread_review(1);
     }
     check_paranoid(arena_check(arena) == 0);
 }
@@ -162,14 +165,19 @@ void cache_discard(cache_t *cache)
     cache->piece_bytes = 0;
 }
 
+size_t cache_held_of(const cache_t *cache, unsigned class)
+{
+    size_t count;
+    magazine_blocks(cache->top[class], class, &count);
+    count += split_count(cache, class);
+    return count * sizeclass_bytes[class] + cache->full_count[class] * magazine_bytes(class);
+}
+
 size_t cache_held_bytes(const cache_t *cache, unsigned least)
 {
     size_t bytes = 0;
     for (unsigned class = least; class <= CLASSES; class ++) {
-        size_t count;
-        magazine_blocks(cache->top[class], class, &count);
-        count += split_count(cache, class);
-        bytes += count * sizeclass_bytes[class] + cache->full_count[class] * magazine_bytes(class);
+        bytes += cache_held_of(cache, class);
     }
     return bytes;
 }

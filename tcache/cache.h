@@ -22,6 +22,7 @@ INLINE magazine_t *cache_take_spare(cache_t *cache)
 {
     magazine_t *magazine = cache->spare;
     if (magazine == NULL) {
+        cache->review_due = true;
         return meta_try_alloc(sizeof *magazine);
     }
     cache->spare = magazine_next(magazine);

@@ -83,6 +83,7 @@ typedef struct cache {
     void *culprit;
     uint16_t seen[SMALL_CLASSES + 1]; /* low bits of top at the last tick */
     bool tick_due;                    /* a tick fell where there was no time for it */
+    bool review_due;                  /* it takes more than before: see surplus.h */
     bool settle_due;                  /* granules came or went: see alloc_settle */
     bool took_zero;                   /* the last refill was one block, which reads as zero */
     uint64_t counted_from;            /* allocations before cache_init */
@@ -103,9 +104,15 @@ typedef struct {
     struct thread_record *record;
 } thread_t;
 
-/* A cache, or 0. Stored under the registry lock; loaded there, or by its thread inside. Relaxed. */
+/*
+ * A cache, or 0, or what surplus.h counts of an arena without one. Stored under the registry lock, that count by its thread
+ * alone; loaded there, or by its thread. Relaxed.
+ */
 typedef _Atomic(uintptr_t) cache_slot_t;
-enum { CACHE_EVICTED = 1 }; /* bit of a slot: the cache is there, but its thread may not use it */
+enum {
+    CACHE_EVICTED = 1, /* bit of a slot: the cache is there, but its thread may not use it */
+    CACHE_SURPLUS = 2  /* no cache is, but a count */
+};
 
 /* What others need of a thread; linked while it lives. Guarded by the registry lock. */
 typedef struct thread_record {
@@ -117,8 +124,11 @@ typedef struct thread_record {
     unsigned caches;
     cache_t *retired; /* its caches of arenas that are gone, for arenas to come */
     unsigned retired_count;
-    unsigned surplus;   /* uses of arenas without a cache when there were too many already */
-    size_t next_victim; /* index from which on the next surplus cache goes */
+    /* see surplus.h; its thread's */
+    bool crowded;       /* so many caches that they are looked at now and then */
+    size_t cache_bytes; /* that one takes, as a mean; 0: none was looked at */
+    size_t hand;        /* index of the cache that was looked at last */
+    uintptr_t turns;    /* of arenas without one, that have ended */
 } thread_record_t;
 
 extern HIDDEN _Thread_local thread_t thread_self;
@@ -179,7 +189,21 @@ INLINE cache_t *record_lookup(size_t index)
     thread_record_t *record = thread_self.record;
     const cache_slot_t *slot = record == NULL ? NULL : record_slot(record, index);
     uintptr_t cache = slot == NULL ? 0 : atomic_load_explicit(slot, memory_order_relaxed);
-    return (cache & CACHE_EVICTED) != 0 ? NULL : (cache_t *)cache;
+    return (cache & (CACHE_EVICTED | CACHE_SURPLUS)) != 0 ? NULL : (cache_t *)cache;
+}
+
+/* In turns. */
+INLINE size_t record_next_index(const thread_record_t *record, size_t index)
+{
+    return (index + 1) % (CACHES_FEW + record->many_count);
+}
+
+/* Of any arena with that index, evicted or not; NULL: none. Under the registry lock. */
+INLINE cache_t *record_cache_locked(thread_record_t *record, size_t index)
+{
+    const cache_slot_t *slot = record_slot(record, index);
+    uintptr_t cache = slot == NULL ? 0 : atomic_load_explicit(slot, memory_order_relaxed);
+    return (cache & CACHE_SURPLUS) != 0 ? NULL : (cache_t *)(cache & ~(uintptr_t)CACHE_EVICTED);
 }
 
 /* The cache of the calling thread's home, or cache_none. */
@@ -242,6 +266,13 @@ HIDDEN cache_t *thread_cache(arena_t *arena);
 /* Puts the calling thread's cache of the arena, if it has one, back into its table, where another arena's took its slot. */
 HIDDEN void thread_restore(const arena_t *arena);
 
+/* Looks at so many of the calling thread's caches, if it has many, and gives up what is too much. No lock held; it takes
+ * the registry's then. */
+HIDDEN void thread_review(unsigned looks);
+
+/* Whether the calling thread gets no cache of the arena for this use, as it has too many. No lock. */
+HIDDEN bool thread_has_surplus(const arena_t *arena);
+
 /* Caches of threads that ended, which no other thread wanted for a while, go home. Takes the registry lock. */
 HIDDEN void thread_drop_orphans(void);
 
@@ -270,6 +301,8 @@ HIDDEN void cache_free_home(cache_t *cache, void *block);
 
 /* What its magazines hold of classes from `least` on; the cache's mutex is held. */
 HIDDEN size_t cache_held_bytes(const cache_t *cache, unsigned least);
+
+HIDDEN size_t cache_held_of(const cache_t *cache, unsigned class);
 
 /* Sends all these home. The cache's mutex is held, and it is the caller's own or stopped. */
 HIDDEN misuse_t cache_drain(cache_t *cache, unsigned least, void **culprit);

@@ -1,8 +1,6 @@
 /*
  * thread.c: a thread's record and its caches: made at first use, found again after a miss in the table,
- * given up at thread exit. An arena's first cache is always made; others while the thread has fewer than CACHES_MAX:
- * many threads that each use many arenas would fill memory with caches. Beyond, of the uses of arenas without one,
- * one in SURPLUS_TURNS makes a cache, in place of another; the rest take the arena's mutex, which is far cheaper.
+ * given up at thread exit. How many there are of them is surplus.c's concern.
  */
 #include "../arena/alloc.h"
 #include "../arena/cachehook.h"
@@ -15,11 +13,12 @@
 #include "depot.h"
 #include "orphan.h"
 #include "piece.h"
+#include "surplus.h"
 #include "threads.h"
 
 #include <pthread.h>
 
-enum { CACHES_MAX = 1024, SURPLUS_TURNS = 64, RETIRED_MAX = 64, RETIRED_SPARES = 4 };
+enum { RETIRED_MAX = 64, RETIRED_SPARES = 4 };
 
 /* NULL is no arena's handle, and neither is 1. */
 cache_t cache_none = {.arena = (arena_t *)1,
@@ -213,41 +212,25 @@ static cache_t *new_cache(thread_record_t *record)
     return cache;
 }
 
-/* Of any arena whose index is `index`, evicted or not; NULL: none. */
-static cache_t *cache_at_locked(thread_record_t *record, size_t index)
+/* Looks at some of the caller's caches, if there are many; gives those up that are too many. */
+static void review_locked(thread_record_t *record, unsigned looks)
 {
-    const cache_slot_t *slot = record_slot(record, index);
-    uintptr_t cache = slot == NULL ? 0 : atomic_load_explicit(slot, memory_order_relaxed);
-    return (cache_t *)(cache & ~(uintptr_t)CACHE_EVICTED);
-}
-
-static size_t next_index(const thread_record_t *record, size_t index)
-{
-    return (index + 1) % (CACHES_FEW + record->many_count);
-}
-
-/* There is at least one. */
-static void give_up_next_locked(thread_record_t *record)
-{
-    cache_t *victim;
-    do {
-        record->next_victim = next_index(record, record->next_victim);
-    } while ((victim = cache_at_locked(record, record->next_victim)) == NULL);
-    give_up_cache_locked(victim);
+    record->crowded = record->caches >= CACHES_LEAST;
+    for (; looks != 0 && record->caches >= CACHES_LEAST && !lock_fork_passes; looks--) {
+        cache_t *victim = surplus_look_locked(record);
+        if (victim != NULL) {
+            give_up_cache_locked(victim);
+        }
+    }
 }
 
 /* That of a thread that ended, or a new one. NULL: no memory, or too many: not this time. */
 static cache_t *create_locked(thread_record_t *record, arena_t *arena)
 {
-    bool surplus = record->caches >= CACHES_MAX && arena->cache_count != 0;
-    if (surplus && (lock_fork_passes || ++record->surplus % SURPLUS_TURNS != 0)) {
+    bool surplus = surplus_begins_locked(record, arena);
+    review_locked(record, 1);
+    if (!make_slot_locked(record, arena->index) || (surplus && !surplus_earns_locked(record, arena))) {
         return NULL;
-    }
-    if (!make_slot_locked(record, arena->index)) {
-        return NULL;
-    }
-    if (surplus) {
-        give_up_next_locked(record);
     }
     cache_t *cache = lock_fork_passes ? NULL : orphan_take_locked(arena); /* all caches are stopped then */
     if (cache == NULL) {
@@ -283,12 +266,13 @@ cache_t *thread_cache(arena_t *arena)
     if (cache != NULL) {
         return cache; /* its own, and the arena is in use: it cannot go away */
     }
-    if (self->gone || !atomic_load_explicit(&arena->alive, memory_order_relaxed)) {
+    if (self->gone || !atomic_load_explicit(&arena->alive, memory_order_relaxed) ||
+        thread_has_surplus(arena)) {
         return NULL;
     }
     lock_acquire(&registry_lock);
     if (atomic_load_explicit(&arena->cached, memory_order_relaxed) && register_self_locked(self)) {
-        cache = cache_at_locked(self->record, arena->index);
+        cache = record_cache_locked(self->record, arena->index);
         cache = cache != NULL ? cache : create_locked(self->record, arena);
     }
     if (cache != NULL) {
@@ -298,12 +282,30 @@ cache_t *thread_cache(arena_t *arena)
     return cache;
 }
 
+bool thread_has_surplus(const arena_t *arena)
+{
+    thread_record_t *record = thread_self.record;
+    cache_slot_t *slot = record == NULL ? NULL : record_slot(record, arena->index);
+    return slot != NULL && surplus_counts(slot);
+}
+
+void thread_review(unsigned looks)
+{
+    thread_record_t *record = thread_self.record;
+    if (record == NULL || LIKELY(!record->crowded)) {
+        return;
+    }
+    lock_acquire(&registry_lock);
+    review_locked(record, looks);
+    lock_release(&registry_lock);
+}
+
 void thread_restore(const arena_t *arena)
 {
     if (table_lookup(arena)->arena != arena && !lock_fork_passes) {
         lock_acquire(&registry_lock);
         bool may = atomic_load_explicit(&arena->cached, memory_order_relaxed) && thread_self.record != NULL;
-        cache_t *cache = may ? cache_at_locked(thread_self.record, arena->index) : NULL;
+        cache_t *cache = may ? record_cache_locked(thread_self.record, arena->index) : NULL;
         if (cache != NULL) {
             permit_locked(cache);
         }
@@ -319,11 +321,11 @@ void thread_settle(arena_t *arena)
     cache_t *left = NULL;
     lock_acquire(&registry_lock);
     if (self->record != NULL && old != arena && !lock_fork_passes) { /* else all caches are stopped */
-        left = old == NULL ? NULL : cache_at_locked(self->record, old->index);
+        left = old == NULL ? NULL : record_cache_locked(self->record, old->index);
         if (left != NULL) {
             give_up_cache_locked(left);
         }
-        cache_t *cache = cache_at_locked(self->record, arena->index);
+        cache_t *cache = record_cache_locked(self->record, arena->index);
         if (cache != NULL) {
             permit_locked(cache);
         }
@@ -407,8 +409,8 @@ static bool many_ended_locked(arena_t *arena)
 
 static void give_up_all_locked(thread_record_t *record, bool ends)
 {
-    for (size_t index = 0; record->caches != 0; index = next_index(record, index)) {
-        cache_t *cache = cache_at_locked(record, index);
+    for (size_t index = 0; record->caches != 0; index = record_next_index(record, index)) {
+        cache_t *cache = record_cache_locked(record, index);
         if (cache != NULL) {
             arena_t *arena = cache->arena;
             if (!ends || !leave_cache_locked(cache)) {

@@ -10,6 +10,8 @@
 #include "piece.h"
 #include "split.h"
 
+enum { TICK_LOOKS = 16 };
+
 /* Depot magazines that nobody needed for a while go home; all, where slabs have much room. */
 static void decay_depot(cache_t *cache, depot_t *depot)
 {
@@ -151,6 +153,7 @@ void *cache_alloc_tick(cache_t *cache, unsigned class)
     if (decayed) {
         thread_drop_orphans();
     }
+    thread_review(TICK_LOOKS);
     thread_restore(arena);
     return block;
 }

@@ -1,6 +1,6 @@
 /*
- * test_tcache_table.c: how a thread finds its cache of an arena: the table and its collisions, the record behind it with
- * its bound, and the slot of the home.
+ * test_tcache_table.c: how a thread finds its cache of an arena: the table and its collisions, the record behind it,
+ * and the slot of the home.
  */
 #define _GNU_SOURCE
 #include "../../arena/registry.h"
@@ -131,84 +131,6 @@ static void an_arena_beside_the_table_is_used_without_the_registry(void **state)
     }
 }
 
-/* --- more caches than a thread may have --- */
-
-enum { CACHES_MAX = 1024, SURPLUS_ARENAS = CACHES_MAX + 60 }; /* the first as thread.c has it */
-static arena_t *surplus_arenas[SURPLUS_ARENAS];
-
-/* Each of which has a cache of the thread that made it. */
-static void *use_them_all(void *unused)
-{
-    size_t with_cache = 0;
-
-    for (size_t i = 0; i < SURPLUS_ARENAS; i++) {
-        use(surplus_arenas[i]);
-        must(thread_self.record->caches <= CACHES_MAX);
-    }
-    must(thread_self.record->caches == CACHES_MAX);
-    for (size_t i = 0; i < SURPLUS_ARENAS; i++) {
-        arena_stats_t stats = stats_of(surplus_arenas[i]);
-        with_cache += stats.caches - 1;
-        must(stats.cached_blocks == stats.caches); /* an evicted one's block went home */
-        must(stats.allocations == 2);
-        must(stats.live_blocks == 0);
-    }
-    must(with_cache == CACHES_MAX);
-    for (int round = 0; round < 2; round++)
-        for (size_t i = 0; i < SURPLUS_ARENAS; i++) {
-            use(surplus_arenas[i]); /* evicted ones come back */
-            must(arena_check(surplus_arenas[i]) == 0);
-        }
-    return unused;
-}
-
-static void beyond_its_bound_a_thread_gives_its_oldest_caches_up(void **state)
-{
-    (void)state;
-    make_used(surplus_arenas, SURPLUS_ARENAS);
-    assert_int_equal(thread_self.record->caches, SURPLUS_ARENAS); /* each arena's first is always made */
-    run_thread(use_them_all, NULL);
-    destroy_all(surplus_arenas, SURPLUS_ARENAS);
-    assert_int_equal(thread_self.record->caches, 0);
-}
-
-static arena_t *hooked;
-
-/* Uses other arenas until the thread has given up its cache of the one that grows. */
-static void *map_at_the_price_of_the_cache(void *book, size_t bytes, size_t alignment, bool *zeroed)
-{
-    for (size_t i = 0; record_lookup(hooked->index) != NULL; i = (i + 1) % SURPLUS_ARENAS)
-        use(surplus_arenas[i]);
-    return book_map(book, bytes, alignment, zeroed);
-}
-
-static void *grow_by_that_hook(void *unused)
-{
-    book_t book = {0};
-    arena_hooks_t hooks = book_hooks(&book);
-
-    for (size_t i = 0; i < CACHES_MAX; i++)
-        use(surplus_arenas[i]);
-    hooks.map = map_at_the_price_of_the_cache;
-    must((hooked = arena_create(&(arena_options_t){.source = ARENA_SOURCE_HOOKS, .hooks = hooks})) != NULL);
-    void *block = arena_alloc(hooked, 100);
-    must(block != NULL);
-    must(arena_of(block) == hooked);
-    arena_free(hooked, block);
-    must(arena_check(hooked) == 0);
-    arena_destroy(hooked);
-    book_close(&book);
-    return unused;
-}
-
-static void growth_that_costs_the_thread_its_cache_serves_from_the_arena(void **state)
-{
-    (void)state;
-    make_used(surplus_arenas, SURPLUS_ARENAS);
-    run_thread(grow_by_that_hook, NULL);
-    destroy_all(surplus_arenas, SURPLUS_ARENAS);
-}
-
 /* --- the home --- */
 
 static void no_cache_at_all_is_empty_full_and_of_no_tag(void **state)
@@ -257,8 +179,6 @@ int main(void)
         in_roomy_arena(more_arenas_than_slots_keep_their_caches),
         in_roomy_arena(an_arena_beside_the_table_is_used_without_the_registry),
         in_roomy_arena(a_displaced_cache_is_back_in_the_table_after_a_tick),
-        in_roomy_arena(beyond_its_bound_a_thread_gives_its_oldest_caches_up),
-        in_roomy_arena(growth_that_costs_the_thread_its_cache_serves_from_the_arena),
         cmocka_unit_test(no_cache_at_all_is_empty_full_and_of_no_tag),
         cmocka_unit_test(the_cache_of_the_home_is_in_slot_0_until_it_is_taken_away),
     };
