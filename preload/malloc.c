@@ -51,7 +51,7 @@ INLINE void *alloc_of_class(size_t class, size_t request)
 }
 
 /* A request above SLAB_MAX: the class takes a bit scan. */
-static NOINLINE void *malloc_wide(size_t request)
+static NOINLINE HIT void *malloc_wide(size_t request)
 {
     return LIKELY(request <= CLASS_MAX) ? alloc_of_class(sizeclass_of_wide(request), request)
                                         : malloc_large(request);

@@ -29,7 +29,7 @@ INLINE void *alloc_of_class(arena_t *arena, size_t class, size_t size)
 }
 
 /* A request above SLAB_MAX: the class takes a bit scan. */
-static NOINLINE void *alloc_wide(arena_t *arena, size_t size)
+static NOINLINE HIT void *alloc_wide(arena_t *arena, size_t size)
 {
     return LIKELY(size <= CLASS_MAX) ? alloc_of_class(arena, sizeclass_of_wide(size), size)
                                      : alloc_public(arena, size);
