@@ -32,6 +32,8 @@ static void add_arena(arena_t *arena, arena_stats_t *stats, bool resident)
     const totals_t *totals = &arena->totals;
     size_t usable = totals->chunk_usable + totals->slab_usable + totals->large_bytes;
     size_t blocks = totals->chunk_blocks + totals->slab_blocks + totals->large_blocks;
+    cached.bytes = min_size(cached.bytes, usable); /* what a skipped cache carved is not in `usable` */
+    cached.blocks = min_size(cached.blocks, blocks);
     size_t free =
         totals->free_run_bytes + totals->free_chunk_bytes + totals->slab_free_usable + parked_bytes(arena);
     stats->mapped_bytes += totals->mapped_bytes;

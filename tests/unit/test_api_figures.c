@@ -407,6 +407,15 @@ static void a_flush_returns_what_the_cache_holds(void **state)
     arena_destroy(arena);
 }
 
+/* Whose idle memory is given back for its amount alone, however long the test takes. */
+static arena_t *timeless_arena(void)
+{
+    arena_t *arena = arena_create(&(arena_options_t){.purge_delay_ms = 1000000});
+
+    must(arena != NULL);
+    return arena;
+}
+
 /* Blocks of many sizes replace each other: what is free is short, and is taken again soon. */
 static void what_is_taken_again_is_not_purged_for_ever(void **state)
 {
@@ -415,7 +424,7 @@ static void what_is_taken_again_is_not_purged_for_ever(void **state)
     rng_t rng = {1};
 
     (void)state;
-    arena_t *arena = arena_create(NULL);
+    arena_t *arena = timeless_arena();
     for (int step = 0; step < STEPS; step++) {
         void **block = &blocks[rng_below(&rng, HELD)];
         arena_free(arena, *block);
@@ -435,7 +444,7 @@ static void what_is_freed_and_taken_in_rounds_stays_after_a_few(void **state)
     size_t purged[ROUNDS];
 
     (void)state;
-    arena_t *arena = arena_create(NULL);
+    arena_t *arena = timeless_arena();
     for (int round = 0; round < ROUNDS; round++) {
         for (int i = 0; i < MANY; i++)
             assert_non_null(blocks[i] = arena_alloc(arena, 150000));

@@ -69,6 +69,45 @@ static void statistics_close_a_piece_and_count_what_was_carved(void **state)
     assert_non_null(own_cache()->piece);
 }
 
+enum { CARVED = 10 };
+static void *carved[CARVED];
+
+static void *carve_and_stay_inside(void *barrier)
+{
+    for (size_t i = 0; i < CARVED; i++)
+        carved[i] = take(100);
+    cache_enter(&thread_self);
+    pthread_barrier_wait(barrier);
+    pthread_barrier_wait(barrier);
+    cache_leave(&thread_self);
+    return NULL;
+}
+
+/* Others may have it cached before it is counted as allocated. */
+static void what_a_thread_carved_that_cannot_be_stopped_is_never_less_than_nothing(void **state)
+{
+    pthread_barrier_t barrier;
+    pthread_t thread;
+
+    (void)state;
+    must(pthread_barrier_init(&barrier, NULL, 2) == 0);
+    start_thread(&thread, carve_and_stay_inside, &barrier);
+    pthread_barrier_wait(&barrier);
+    arena_free_batch(arena, carved, CARVED);
+    arena_stats_t stats = stats_of(arena);
+    pthread_barrier_wait(&barrier);
+    must(pthread_join(thread, NULL) == 0 && pthread_barrier_destroy(&barrier) == 0);
+    assert_int_equal(stats.skipped_caches, 1);
+    assert_int_equal(stats.live_blocks, 0);
+    assert_int_equal(stats.live_bytes, 0);
+    assert_true(stats_add_up(&stats));
+    stats = stats_of(arena);
+    assert_int_equal(stats.skipped_caches, 0);
+    assert_int_equal(stats.live_blocks, 0);
+    assert_int_equal(stats.allocations, CARVED);
+    assert_int_equal(stats.frees, CARVED);
+}
+
 static void pieces_grow_up_to_their_bound(void **state)
 {
     (void)state;
@@ -170,6 +209,7 @@ int main(void)
         in_roomy_arena(a_piece_serves_several_classes),
         in_roomy_arena(what_is_left_of_a_piece_is_an_open_chunk_of_its_owner),
         in_roomy_arena(statistics_close_a_piece_and_count_what_was_carved),
+        in_roomy_arena(what_a_thread_carved_that_cannot_be_stopped_is_never_less_than_nothing),
         in_roomy_arena(pieces_grow_up_to_their_bound),
         in_roomy_arena(a_class_with_enough_live_blocks_gets_slabs),
         in_roomy_arena(a_class_with_few_live_blocks_stays_in_chunks_for_a_while),
