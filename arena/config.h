@@ -90,6 +90,8 @@ enum {
     ARENA_INDEX_BITS = 24, /* page-map entries hold this much of an arena's index */
     ARENA_NAME_BYTES = 64,
 
+    SHELLS_WHOLE = 64, /* of dead arenas that keep more than their descriptor for the next ones */
+
     MAGAZINE_SLOTS = 63,
     MAGAZINE_BYTES = (MAGAZINE_SLOTS + 1) * sizeof(void *), /* one header word and 63 pointers */
     MAGAZINE_FEW = 16,

@@ -1,4 +1,5 @@
 /* print.c: arena_print: a snapshot in columns, by write(2), with no lock held. */
+#include "alloc.h"
 #include "snapshot.h"
 #include "text.h"
 
@@ -112,6 +113,7 @@ bool arena_print(arena_t *arena, int fd)
         errno = EINVAL;
         return false;
     }
+    alloc_check_alive(arena, NULL);
     if (!snapshot_take(arena, true, &snapshot)) {
         errno = ENOMEM;
         return false;

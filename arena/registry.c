@@ -26,7 +26,8 @@ HIDDEN AMONG_THE_LAST _Atomic(slot_t *) registry_pages[PAGES];
 /* guarded by the lock */
 static uint32_t last_index;
 static arena_t *live;
-static arena_t *shells;
+static arena_t *whole_shells, *bare_shells; /* with granules and bins, and without */
+static unsigned whole_shells_count;
 static const void *break_owner; /* an arena or a range arena */
 /* written under the lock; relaxed: whoever has a block of such an arena saw its creation */
 static _Atomic size_t bounded;
@@ -50,18 +51,13 @@ static bool ensure_slot(uint32_t index)
     return page != NULL;
 }
 
-/*
- * An arena, its granules and its bins in one piece. Bits 3 to 7 of the handle are its slot in the
- * threads' tables (tcache.h); slot 0 is nobody's.
- */
+/* A descriptor alone. Bits 3 to 7 of the handle are its slot in the threads' tables (tcache.h); slot 0 is nobody's. */
 static arena_t *new_shell(void)
 {
-    size_t table_bytes = bin_table_bytes(LARGE_MAX_BYTES * 2, 4);
-    size_t bytes = align_up(sizeof(arena_t), 16) + align_up(sizeof(granules_t), 16) + table_bytes;
     if (last_index + 1 >= BUFFER_INDEX || !ensure_slot(last_index + 1)) {
         return NULL;
     }
-    char *memory = meta_calloc(align_up(bytes + (COLOURS + 1) * COLOUR_BYTES, 256));
+    char *memory = meta_calloc(align_up(sizeof(arena_t) + (COLOURS + 1) * COLOUR_BYTES, 256));
     if (memory == NULL) {
         return NULL;
     }
@@ -69,27 +65,71 @@ static arena_t *new_shell(void)
     arena_t *arena = (arena_t *)(memory + (1 + index % COLOURS) * COLOUR_BYTES);
     arena->index = index;
     arena->tag = index << 8;
-    arena->granules = (granules_t *)((char *)arena + align_up(sizeof(arena_t), 16));
-    bin_table_init(&arena->bins, (char *)arena->granules + align_up(sizeof(granules_t), 16),
-                   LARGE_MAX_BYTES * 2, 4);
     atomic_store_explicit(slot_of(index), arena, memory_order_release);
+    return arena;
+}
+
+/*
+ * Gives a bare shell granules and bins, in one piece. It is an odd number of cache lines, so that those which many arenas
+ * use do not compete for a few sets of a cache. False: no memory.
+ */
+static bool equip(arena_t *arena)
+{
+    size_t granules_bytes = align_up(sizeof(granules_t), 16);
+    size_t bytes = granules_bytes + bin_table_bytes(LARGE_MAX_BYTES * 2, 4);
+    char *piece = meta_calloc(align_up(bytes - 64, 128) + 64);
+    if (piece == NULL) {
+        return false;
+    }
+    arena->granules = (granules_t *)piece;
+    bin_table_init(&arena->bins, piece + granules_bytes, LARGE_MAX_BYTES * 2, 4);
+    return true;
+}
+
+static void strip(arena_t *arena)
+{
+    meta_free(arena->granules);
+    arena->granules = NULL;
+    arena->bins = (chunk_bins_t){0};
+}
+
+static void push_shell(arena_t **shells, arena_t *arena)
+{
+    arena->next_live = *shells;
+    *shells = arena;
+}
+
+static arena_t *pop_shell(arena_t **shells)
+{
+    arena_t *arena = *shells;
+    *shells = arena == NULL ? NULL : arena->next_live;
     return arena;
 }
 
 arena_t *registry_take_shell_locked(void)
 {
-    arena_t *arena = shells;
-    if (arena == NULL) {
-        return new_shell();
+    arena_t *arena = pop_shell(&whole_shells);
+    if (arena != NULL) {
+        whole_shells_count--;
+        return arena;
     }
-    shells = arena->next_live;
+    arena = bare_shells != NULL ? pop_shell(&bare_shells) : new_shell();
+    if (arena != NULL && !equip(arena)) {
+        push_shell(&bare_shells, arena);
+        return NULL;
+    }
     return arena;
 }
 
 void registry_put_shell_locked(arena_t *arena)
 {
-    arena->next_live = shells;
-    shells = arena;
+    if (whole_shells_count < SHELLS_WHOLE) {
+        whole_shells_count++;
+        push_shell(&whole_shells, arena);
+    } else {
+        strip(arena);
+        push_shell(&bare_shells, arena);
+    }
 }
 
 static void count_bounded(const arena_t *arena, size_t change)

@@ -1,7 +1,8 @@
 /*
  * registry.h: which arenas there are: a table from index to arena, for page-map entries; the list of
- * live ones; and the shells of dead ones, whose memory and index serve again. Shells are never unmapped, so
- * that a stale handle can be told from a live one. Also the lock that guards threads and caches.
+ * live ones; and the shells of dead ones, whose memory and index serve again. A shell is a descriptor, which is never
+ * unmapped, so that a stale handle can be told from a live one; granules and bins, six times as much, stay with
+ * SHELLS_WHOLE of the waiting ones. Also the lock that guards threads and caches.
  */
 #ifndef ARENA_REGISTRY_H
 #define ARENA_REGISTRY_H
@@ -12,8 +13,8 @@ extern HIDDEN lock_t registry_lock; /* rank registry */
 
 enum { BUFFER_INDEX = (1 << ARENA_INDEX_BITS) - 1 }; /* of every arena that is in no page map */
 
-/* Caller holds the lock for these four. A shell with index, tag, granules and empty bins, all else as its last owner
- * left it; NULL: no memory or no index. */
+/* Caller holds the lock for these four. A shell with index, tag, zeroed granules and empty bins, all else as its last
+ * owner left it; NULL: no memory or no index. O(1). */
 HIDDEN arena_t *registry_take_shell_locked(void);
 HIDDEN void registry_put_shell_locked(arena_t *arena);
 

@@ -3,6 +3,7 @@
  */
 #include "stats.h"
 
+#include "alloc.h"
 #include "cachehook.h"
 #include "large.h"
 #include "meta.h"
@@ -93,6 +94,9 @@ void stats_read(arena_t *arena, arena_stats_t *stats, bool resident)
 void arena_stats(arena_t *arena, arena_stats_t *out, size_t struct_bytes)
 {
     arena_stats_t stats;
+    if (arena != NULL) {
+        alloc_check_alive(arena, NULL);
+    }
     stats_read(arena, &stats, true);
     size_t known = struct_bytes < sizeof stats ? struct_bytes : sizeof stats;
     memcpy(out, &stats, known);

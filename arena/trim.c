@@ -118,6 +118,7 @@ size_t arena_trim(arena_t *arena, size_t keep_bytes)
     if (arena == NULL) {
         return trim_all(keep_bytes);
     }
+    alloc_check_alive(arena, NULL);
     lock_acquire(&registry_lock);
     drain_caches(arena);
     lock_release(&registry_lock);

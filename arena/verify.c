@@ -424,6 +424,7 @@ int arena_check(arena_t *arena)
         errno = EINVAL;
         return -1;
     }
+    alloc_check_alive(arena, NULL);
     verifier_t verifier = {.arena = arena};
     lock_acquire(&registry_lock);
     cachehook_stop(arena);

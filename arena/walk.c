@@ -2,6 +2,7 @@
  * walk.c: arena_walk: a list of all blocks as of one moment, then the visits with no lock held, so that
  * the visitor may do what it likes.
  */
+#include "alloc.h"
 #include "snapshot.h"
 
 #include <errno.h>
@@ -12,6 +13,7 @@ int arena_walk(arena_t *arena, arena_visit_fn visit, void *context)
         errno = EINVAL;
         return -1;
     }
+    alloc_check_alive(arena, NULL);
     snapshot_t snapshot;
     if (!snapshot_take(arena, false, &snapshot)) {
         errno = ENOMEM;

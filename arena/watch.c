@@ -65,6 +65,7 @@ bool arena_log_open(arena_t *arena, const char *path)
         errno = EINVAL;
         return false;
     }
+    alloc_check_alive(arena, NULL);
     int fd = log_open_file(path);
     if (fd < 0) {
         return false;

@@ -456,6 +456,39 @@ static void what_is_freed_and_taken_in_rounds_stays_after_a_few(void **state)
     arena_destroy(arena);
 }
 
+static size_t metadata_bytes(void)
+{
+    return stats_of(NULL).process_metadata_bytes;
+}
+
+/* A descriptor of each, and no more. They serve again: the second turn takes no more than the first. */
+static void dead_arenas_leave_little_and_serve_again(void **state)
+{
+    enum { ARENAS = 5000, LEFT_BYTES = 1280 };
+    static arena_t *arenas[ARENAS];
+    size_t before = metadata_bytes();
+    size_t most = 0;
+
+    (void)state;
+    for (int turn = 0; turn < 3; turn++) {
+        for (size_t i = 0; i < ARENAS; i++) {
+            arenas[i] = arena_create(NULL);
+            assert_non_null(arenas[i]);
+        }
+        size_t now = metadata_bytes() - before;
+        most = turn == 0 ? now : most;
+        assert_true(now <= most);
+        for (size_t i = 0; i < ARENAS; i++) {
+            void *block = arena_alloc(arenas[i], 5000); /* from bins that are as new */
+            assert_non_null(block);
+            memset(block, 1, 5000);
+            assert_int_equal(arena_check(arenas[i]), 0);
+            arena_destroy(arenas[i]);
+        }
+        assert_true(metadata_bytes() - before <= ARENAS * LEFT_BYTES + 2 * MIB);
+    }
+}
+
 static void *use_and_leave(void *arena)
 {
     static void *blocks[500];
@@ -505,6 +538,7 @@ int main(void)
         cmocka_unit_test(a_flush_returns_what_the_cache_holds),
         cmocka_unit_test(what_is_taken_again_is_not_purged_for_ever),
         cmocka_unit_test(what_is_freed_and_taken_in_rounds_stays_after_a_few),
+        cmocka_unit_test(dead_arenas_leave_little_and_serve_again),
         cmocka_unit_test(what_was_in_demand_does_not_stay_for_ever),
     };
 

@@ -1,0 +1,10 @@
+/* expect: libarena: use of a destroyed arena: block 0x..., arena "" */
+#include "arena.h"
+
+int main(void)
+{
+    arena_t *arena = arena_create(NULL);
+    arena_destroy(arena);
+    arena_print(arena, 1);
+    return 0;
+}
