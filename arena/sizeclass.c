@@ -40,3 +40,9 @@ const uint8_t sizeclass_medium[(SLAB_MAX - SMALL_MAX) / 16] = {
                 X8(60) X64(61) X32(61) X128(62) X8(62) X128(63) X64(63) X16(63) X128(64) X128(65) X64(65)
                     X256(66) X256(67) X128(67) X64(67) X256(68) X256(69) X128(69) X512(70) X64(70) X512(71)
                         X256(71) X64(71)};
+
+const uint64_t sizeclass_multiples[GRANULE_LOG2 + 1] = {
+    0x3fffffffff, 0x3fffffffff, 0x3fffffffff, 0x3fffffffff, 0x3fffffffff, 0x3ffffbffff,
+    0x3ffffbffff, 0x3ffe93fffe, 0x3ff203fd54, 0x3fe202a910, 0x3fe2022100, 0x2e62020100,
+    0x2622020000, 0x2222000000, 0x2220000000, 0x2200000000, 0x2000000000,
+};

@@ -24,6 +24,9 @@ extern HIDDEN const uint16_t sizeclass_chunk[SMALL_CLASSES + 1];
 /* (request - 1 - SMALL_MAX) / 16 -> class */
 extern HIDDEN const uint8_t sizeclass_medium[(SLAB_MAX - SMALL_MAX) / 16];
 
+/* log2 of an alignment -> of the classes above SMALL_CLASSES, the lowest bit the first, those whose size is a multiple */
+extern HIDDEN const uint64_t sizeclass_multiples[GRANULE_LOG2 + 1];
+
 /* The class of a request above SMALL_MAX and of at most SLAB_MAX bytes. */
 INLINE unsigned sizeclass_of_medium(size_t request)
 {
@@ -50,7 +53,7 @@ INLINE unsigned sizeclass_of(size_t request)
 /*
  * The slab class that serves a request at a power of two: its size is a multiple of it. 0: there is none, or the
  * request is 0. Between two powers of two all small classes are multiples of one power of two, their step: a multiple of
- * more than the step is a class of its own, and every class there is a multiple of less. Above, it is looked for.
+ * more than the step is a class of its own, and every class there is a multiple of less. Above, a table says which are.
  */
 INLINE unsigned sizeclass_of_aligned(size_t request, size_t alignment)
 {
@@ -58,11 +61,11 @@ INLINE unsigned sizeclass_of_aligned(size_t request, size_t alignment)
     if (LIKELY(rounded - 1 < SMALL_MAX)) {
         return sizeclass_small[rounded];
     }
-    unsigned class = rounded - 1 < SLAB_MAX ? sizeclass_of(rounded) : 0;
-    while (sizeclass_bytes[class] % alignment != 0) {
-        class ++;
+    if (UNLIKELY(rounded - 1 >= SLAB_MAX)) {
+        return 0;
     }
-    return class;
+    unsigned class = sizeclass_of_medium(rounded);
+    return class + lowest_bit(sizeclass_multiples[floor_log2(alignment)] >> (class - SMALL_CLASSES - 1));
 }
 
 #endif
