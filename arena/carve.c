@@ -189,6 +189,21 @@ static chunk_t *merge(arena_t *arena, chunk_t *chunk, size_t size, uint64_t flag
     return chunk;
 }
 
+/* The free chunks that cover granules keep them up to a bound. Beyond, the newest gives its own back; if that is not
+ * enough, because what was in use is free by now, all do. */
+static void release_beyond(arena_t *arena, chunk_t *newest)
+{
+    const totals_t *totals = &arena->totals;
+    size_t in_use = totals->chunk_run_bytes - totals->free_chunk_bytes;
+    size_t bound = max_size(RETAIN_BYTES, in_use / RETAIN_SHARE);
+    if (totals->wide_chunk_bytes > bound) {
+        carve_release_from_locked(arena, newest, CARVE_RELEASE * GRANULE);
+        if (totals->wide_chunk_bytes > 2 * bound) {
+            carve_release_locked(arena);
+        }
+    }
+}
+
 misuse_t carve_put_locked(arena_t *arena, chunk_t *chunk)
 {
     uint64_t header = chunk_header(chunk);
@@ -213,7 +228,7 @@ misuse_t carve_put_locked(arena_t *arena, chunk_t *chunk)
     chunk = merge(arena, chunk, size, header & CHUNK_PREV_INUSE, next);
     if (arena->totals.wide_chunk_bytes > RETAIN_BYTES && chunk_size(chunk) >= GRANULE / 2 &&
         carve_is_in_map(arena, chunk)) {
-        carve_release_from_locked(arena, chunk, CARVE_RELEASE * GRANULE);
+        release_beyond(arena, chunk);
     }
     return MISUSE_NONE;
 }

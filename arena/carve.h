@@ -5,9 +5,9 @@
  *
  * A chunk run begins with 8 unused bytes, so that blocks are aligned, one of granules with RUN_FRONT, and ends with a
  * sentinel that is always in use: merging has no edge cases. A run that gets a granule next to it absorbs it. Free chunks
- * that cover granules keep them, up to RETAIN_BYTES in all, because who frees a large block often asks for
- * the next; beyond that one that covers CARVE_RELEASE granules gives them back to the runs, leaving a
- * sentinel each side. All are given back when the runs are short of granules, and once in a while.
+ * that cover granules keep them, up to RETAIN_BYTES or a RETAIN_SHARE of the chunk runs, because who frees a large block
+ * often asks for the next, which fits between two others only as long as no granule is missing there. Beyond that one
+ * that covers CARVE_RELEASE granules gives them back to the runs, leaving a sentinel each side. All are given back when the runs are short of granules, and once in a while.
  */
 #ifndef ARENA_CARVE_H
 #define ARENA_CARVE_H

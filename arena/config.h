@@ -137,8 +137,9 @@ enum {
 #define TICK_PURGE_BYTES (48 * MIB)     /* and drops in one go: this, or an eighth of what is to go */
 #define SWEEP_LEAST_BYTES (1 * MIB)     /* room in slabs before ticks purge pages between blocks */
 #define CLEAN_TAKEN_BYTES (4 * GRANULE) /* clean granules taken before as many dirty ones are purged */
-#define RETAIN_BYTES (4 * MIB)          /* free chunks that keep the granules they cover */
-#define PIECE_FIRST_BYTES (16 * KIB)    /* what a thread carves from in a young arena: first, and later */
+#define RETAIN_BYTES (4 * MIB)          /* free chunks that keep the granules they cover, */
+#define RETAIN_SHARE 4 /* or 1/4 of the chunk runs: what blocks of many sizes leave between them */
+#define PIECE_FIRST_BYTES (16 * KIB) /* what a thread carves from in a young arena: first, and later */
 #define PIECE_MAX_BYTES (32 * KIB)
 #define GROWTH_SHARE 4           /* a block that is reallocated to more gets 1/4 more than it had at least */
 #define ROOM_BYTES (4 * GRANULE) /* and 1/8 of what is in use: free chunks that end room for growth */

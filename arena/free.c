@@ -241,14 +241,20 @@ static size_t break_target(const arena_t *arena)
     return much ? stays : SIZE_MAX;
 }
 
+/* What ticks could give back: of free chunks nothing where these are not in the map. */
+static size_t idle_bytes(const arena_t *arena)
+{
+    size_t wide = has_bounds(arena) ? 0 : arena->totals.wide_chunk_bytes;
+    return arena->totals.dirty_bytes + parked_bytes(arena) + wide;
+}
+
 /* Whether much is idle that no tick looked after: there are none without caches, nor for blocks above CLASS_MAX. */
 static bool is_late(arena_t *arena)
 {
     if (arena->granules != NULL && arena->granules->to_purge_bytes != 0) {
         return true;
     }
-    if (arena->totals.dirty_bytes + parked_bytes(arena) <= DIRTY_MIN_BYTES ||
-        arena->purge_delay_ms == UINT32_MAX) {
+    if (idle_bytes(arena) <= DIRTY_MIN_BYTES || arena->purge_delay_ms == UINT32_MAX) {
         return false;
     }
     uint64_t now = os_now_ms();
@@ -263,7 +269,8 @@ static bool is_settled(const arena_t *arena)
     if (UNLIKELY(granules == NULL)) {
         return false;
     }
-    return arena->totals.dirty_bytes + granules->park.bytes <= DIRTY_MIN_BYTES &&
+    const totals_t *totals = &arena->totals;
+    return totals->dirty_bytes + granules->park.bytes + totals->wide_chunk_bytes <= DIRTY_MIN_BYTES &&
            arena->trim_threshold_bytes == 0 && !arena->paged && granules->to_purge_bytes == 0 &&
            !took_much(arena);
 }

@@ -436,6 +436,30 @@ static void what_is_taken_again_is_not_purged_for_ever(void **state)
     arena_destroy(arena);
 }
 
+/* And leaves no more unused between what lives than a good fit must. Pages are touched, as figures are of what is resident. */
+static void blocks_of_many_sizes_find_room_between_each_other(void **state)
+{
+    enum { HELD = 500, STEPS = 10000 };
+    static void *blocks[HELD];
+    rng_t rng = {1};
+
+    (void)state;
+    arena_t *arena = arena_create(&(arena_options_t){.flags = ARENA_NO_CACHE, .purge_delay_ms = 1000000});
+    must(arena != NULL);
+    for (int step = 0; step < STEPS; step++) {
+        void **block = &blocks[rng_below(&rng, HELD)];
+        size_t size = 4096 + rng_below(&rng, 252000);
+        arena_free(arena, *block);
+        *block = arena_alloc(arena, size);
+        assert_non_null(*block);
+        for (size_t i = 0; i < size; i += 4096)
+            ((volatile char *)*block)[i] = 1;
+    }
+    arena_stats_t stats = stats_of(arena);
+    assert_true(stats.resident_bytes < stats.live_bytes / 5 * 6);
+    arena_destroy(arena);
+}
+
 /* Everything is freed, and wanted again at once: the first rounds show it, the others find their memory. */
 static void what_is_freed_and_taken_in_rounds_stays_after_a_few(void **state)
 {
@@ -453,6 +477,30 @@ static void what_is_freed_and_taken_in_rounds_stays_after_a_few(void **state)
     }
     assert_true(purged[2] >= 50 * MIB); /* it is not that nothing ever goes */
     assert_true(purged[ROUNDS - 1] - purged[2] <= 50 * MIB);
+    arena_destroy(arena);
+}
+
+/* Nor does what free chunks keep of the granules that they cover, in an arena without ticks: as long as it is much. */
+static void what_lies_between_blocks_does_not_stay_for_ever(void **state)
+{
+    enum { MANY = 800, EACH = 4, BYTES = 250000 };
+    static void *blocks[MANY];
+
+    (void)state;
+    arena_t *arena = arena_create(&(arena_options_t){.flags = ARENA_NO_CACHE, .purge_delay_ms = 10});
+    for (int i = 0; i < MANY; i++)
+        assert_non_null(blocks[i] = arena_alloc(arena, BYTES));
+    for (int i = 0; i < MANY; i++)
+        memset(blocks[i], 1, BYTES);
+    size_t before = stats_of(arena).resident_bytes;
+    for (int i = 0; i < MANY; i += EACH)
+        arena_free(arena, blocks[i]);
+    for (int i = 0; i < 30; i++) {
+        arena_free(arena, arena_alloc(arena, 100));
+        must(usleep(11000) == 0);
+    }
+    size_t gaps = MANY / EACH * (size_t)(2 * 65536); /* what they cover of whole granules, at least */
+    assert_true(stats_of(arena).resident_bytes <= before - gaps + 16 * MIB);
     arena_destroy(arena);
 }
 
@@ -537,7 +585,9 @@ int main(void)
         cmocka_unit_test(trim_of_the_process_reaches_every_arena_and_the_stock),
         cmocka_unit_test(a_flush_returns_what_the_cache_holds),
         cmocka_unit_test(what_is_taken_again_is_not_purged_for_ever),
+        cmocka_unit_test(blocks_of_many_sizes_find_room_between_each_other),
         cmocka_unit_test(what_is_freed_and_taken_in_rounds_stays_after_a_few),
+        cmocka_unit_test(what_lies_between_blocks_does_not_stay_for_ever),
         cmocka_unit_test(dead_arenas_leave_little_and_serve_again),
         cmocka_unit_test(what_was_in_demand_does_not_stay_for_ever),
     };

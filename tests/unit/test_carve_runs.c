@@ -156,6 +156,40 @@ static void a_free_chunk_of_a_few_granules_stays(void **state)
     put(behind);
 }
 
+/* One after the other, with chunks in use between them. */
+static void free_chunks_keep_a_share_of_what_is_in_use(void **state)
+{
+    enum { MANY = 24 };
+    const size_t size = 2 * MIB;
+    chunk_t *wide[MANY], *between[MANY];
+    unsigned kept = 0, gave = 0;
+    size_t most = 0;
+
+    (void)state;
+    must(layer_grow(arena, (MANY + 2) * size)); /* a second region */
+    for (int i = 0; i < MANY; i++) {
+        wide[i] = take(size);
+        between[i] = take(4096);
+    }
+    const totals_t *totals = &arena->totals;
+    for (int i = 0; i < MANY; i++) {
+        size_t before = totals->wide_chunk_bytes;
+        put(wide[i]);
+        size_t in_use = totals->chunk_run_bytes - totals->free_chunk_bytes;
+        size_t bound = max_size(RETAIN_BYTES, in_use / RETAIN_SHARE);
+        bool fits = before + size <= bound;
+        assert_true(totals->wide_chunk_bytes <= 2 * bound);
+        assert_true(fits ? totals->wide_chunk_bytes >= before + size
+                         : totals->wide_chunk_bytes < before + 2 * GRANULE);
+        kept += fits;
+        gave += !fits;
+        most = max_size(most, totals->wide_chunk_bytes);
+    }
+    assert_true(kept >= 4 && gave >= 4 && most > 2 * RETAIN_BYTES);
+    for (int i = 0; i < MANY; i++)
+        put(between[i]);
+}
+
 static void a_trim_gives_back_every_granule_that_is_free(void **state)
 {
     (void)state;
@@ -262,6 +296,7 @@ int main(void)
         in_heap(granules_do_not_join_a_run_that_begins_with_an_open_piece),
         in_heap(a_large_free_chunk_gives_its_granules_back_and_leaves_a_sentinel_each_side),
         in_heap(a_free_chunk_of_a_few_granules_stays),
+        in_heap(free_chunks_keep_a_share_of_what_is_in_use),
         in_heap(a_trim_gives_back_every_granule_that_is_free),
         in_heap(a_release_is_right_wherever_the_chunk_ends),
         in_heap(all_can_be_used_up_and_comes_back),
