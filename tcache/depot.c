@@ -47,16 +47,31 @@ magazine_t *depot_take_empty(depot_t *depot)
     return empty;
 }
 
-bool depot_put(depot_t *depot, unsigned class, magazine_t *magazine, magazine_t **empty)
+static void note_user_locked(depot_t *depot, const struct cache *user)
 {
-    size_t bytes = magazine_bytes(class);
+    depot->shared |= depot->last_user != NULL && user != NULL && depot->last_user != user;
+    depot->last_user = user != NULL ? user : depot->last_user;
+}
+
+/* Blocks above SLAB_MAX cost their user more than a mutex does, and while they lie here none of another size gets their
+ * memory: they are for other threads to take, or nobody. */
+static bool has_room_locked(const depot_t *depot, unsigned class)
+{
+    return depot->count[class] * magazine_bytes(class) < most_bytes(class) &&
+           depot->held_bytes < DEPOT_HELD_BYTES && (class <= SLAB_CLASSES || depot->shared);
+}
+
+bool depot_put(depot_t *depot, const struct cache *user, unsigned class, magazine_t *magazine,
+               magazine_t **empty)
+{
     lock_acquire(&depot->lock);
-    bool room = depot->count[class] * bytes < most_bytes(class) && depot->held_bytes < DEPOT_HELD_BYTES;
+    note_user_locked(depot, user);
+    bool room = has_room_locked(depot, class);
     if (room) {
         magazine_set_next(magazine, depot->full[class]);
         depot->full[class] = magazine;
         depot->count[class]++;
-        depot->held_bytes += bytes;
+        depot->held_bytes += magazine_bytes(class);
         if (empty != NULL && *empty == NULL) {
             *empty = take_empty_locked(depot);
         }
@@ -78,9 +93,10 @@ static magazine_t *take_locked(depot_t *depot, unsigned class)
     return magazine;
 }
 
-magazine_t *depot_take(depot_t *depot, unsigned class, magazine_t **empty)
+magazine_t *depot_take(depot_t *depot, const struct cache *user, unsigned class, magazine_t **empty)
 {
     lock_acquire(&depot->lock);
+    note_user_locked(depot, user);
     magazine_t *magazine = take_locked(depot, class);
     if (magazine != NULL && empty != NULL && *empty != NULL) {
         magazine_set_next(*empty, depot->empty);
@@ -95,7 +111,10 @@ bool depot_decay_is_due(depot_t *depot, uint64_t now_ms)
 {
     lock_acquire(&depot->lock);
     bool due = now_ms - depot->decayed_ms >= PURGE_DELAY_MS;
-    depot->decayed_ms = due ? now_ms : depot->decayed_ms;
+    if (due) {
+        depot->decayed_ms = now_ms;
+        depot->shared = false;
+    }
     lock_release(&depot->lock);
     return due;
 }

@@ -19,6 +19,8 @@ typedef struct depot {
     size_t held_bytes;           /* in all classes */
     magazine_t *empty;           /* left for those taken, and given for those put */
     uint64_t decayed_ms;
+    const struct cache *last_user; /* compared only: it may be gone */
+    bool shared;                   /* since then another came */
 } depot_t;
 
 /* The arena's, or NULL as long as no thread had more than it keeps itself. */
@@ -33,12 +35,14 @@ HIDDEN depot_t *depot_create(void);
 /* Bytes in the classes from `least` on. */
 HIDDEN size_t depot_held_bytes(depot_t *depot, unsigned least);
 
-/* False: it holds enough, of the class or altogether. *empty, where it is NULL, becomes an empty one if there is one;
- * `empty` may be NULL. */
-HIDDEN bool depot_put(depot_t *depot, unsigned class, magazine_t *magazine, magazine_t **empty);
+/* False: it holds enough, of the class or altogether; or the class is above SLAB_CLASSES, and nobody but `user` was seen
+ * here lately. *empty, where it is NULL, becomes an empty one if there is one; `empty` may be NULL. */
+HIDDEN bool depot_put(depot_t *depot, const struct cache *user, unsigned class, magazine_t *magazine,
+                      magazine_t **empty);
 
-/* A full magazine, or NULL. *empty, where it is not NULL, stays in exchange, and is NULL then; `empty` may be NULL. */
-HIDDEN magazine_t *depot_take(depot_t *depot, unsigned class, magazine_t **empty);
+/* A full magazine, or NULL; for `user`, or NULL: to be emptied. *empty, where it is not NULL, stays in exchange, and is NULL
+ * then; `empty` may be NULL. */
+HIDDEN magazine_t *depot_take(depot_t *depot, const struct cache *user, unsigned class, magazine_t **empty);
 
 /* An empty one, or NULL. */
 HIDDEN magazine_t *depot_take_empty(depot_t *depot);

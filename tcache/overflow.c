@@ -47,7 +47,7 @@ static void give_loaded_away(cache_t *cache, unsigned class)
 {
     magazine_t *fresh = cache->spare == NULL ? NULL : cache_take_spare(cache);
     depot_t *depot = slab_is_sparse(cache->arena, class) ? NULL : depot_for(cache->arena);
-    if (depot == NULL || !depot_put(depot, class, magazine_of(cache->top[class]), &fresh)) {
+    if (depot == NULL || !depot_put(depot, cache, class, magazine_of(cache->top[class]), &fresh)) {
         if (fresh != NULL) {
             cache_put_spare(cache, fresh);
         }
@@ -88,7 +88,7 @@ static void make_room(cache_t *cache, unsigned class)
 static void deposit(cache_t *cache, depot_t *depot, unsigned class)
 {
     magazine_t *magazine = cache_unchain(cache, class);
-    if (depot == NULL || !depot_put(depot, class, magazine, NULL)) {
+    if (depot == NULL || !depot_put(depot, cache, class, magazine, NULL)) {
         cache_empty_full(cache, class, magazine);
     }
 }

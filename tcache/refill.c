@@ -132,7 +132,7 @@ void *cache_refill(cache_t *cache, unsigned class, size_t request)
 static magazine_t *exchange(cache_t *cache, depot_t *depot, unsigned class)
 {
     magazine_t *empty = cache->spare_count > SPARES_IDLE ? cache_take_spare(cache) : NULL;
-    magazine_t *full = depot_take(depot, class, &empty);
+    magazine_t *full = depot_take(depot, cache, class, &empty);
     if (empty != NULL) {
         cache_put_spare(cache, empty);
     }

@@ -232,7 +232,7 @@ static misuse_t drain_depot(arena_t *arena, unsigned least, void **culprit)
     depot_t *depot = depot_of(arena);
     magazine_t *magazine;
     for (unsigned class = least; depot != NULL && class <= CLASSES; class ++) {
-        while ((magazine = depot_take(depot, class, NULL)) != NULL) {
+        while ((magazine = depot_take(depot, NULL, class, NULL)) != NULL) {
             void *block = NULL;
             note_misuse(&wrong, culprit, drain_magazine(arena, class, magazine, &block), &block);
         }
@@ -319,7 +319,7 @@ misuse_t cachehook_flow_back(arena_t *arena, size_t least_bytes, size_t keep_byt
 static bool flow_one_of(arena_t *arena, cache_t *cache, unsigned class, misuse_t *wrong, void **culprit)
 {
     depot_t *depot = depot_of(arena);
-    magazine_t *magazine = depot == NULL ? NULL : depot_take(depot, class, NULL);
+    magazine_t *magazine = depot == NULL ? NULL : depot_take(depot, NULL, class, NULL);
     if (magazine != NULL) {
         *wrong = drain_magazine(arena, class, magazine, culprit);
         return true;
@@ -377,7 +377,7 @@ static void discard_depot(arena_t *arena)
     }
     magazine_t *magazine;
     for (unsigned class = 1; class <= CLASSES; class ++) {
-        while ((magazine = depot_take(depot, class, NULL)) != NULL) {
+        while ((magazine = depot_take(depot, NULL, class, NULL)) != NULL) {
             meta_free(magazine);
         }
     }

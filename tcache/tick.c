@@ -19,7 +19,7 @@ static void decay_depot(cache_t *cache, depot_t *depot)
     for (unsigned class = 1; class <= CLASSES; class ++) {
         bool sparse = slab_is_sparse(cache->arena, class);
         while ((magazine = depot_take_spare(depot, class)) != NULL ||
-               (sparse && (magazine = depot_take(depot, class, NULL)) != NULL)) {
+               (sparse && (magazine = depot_take(depot, NULL, class, NULL)) != NULL)) {
             cache_empty_full(cache, class, magazine);
         }
     }

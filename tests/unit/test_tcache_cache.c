@@ -368,7 +368,9 @@ static void one_that_serves_makes_room_before_all(void **state)
     earn(90000);
     must(arena_alloc_batch(arena, 70000, BLOCKS, medium) == BLOCKS);
     must(arena_alloc_batch(arena, 90000, BLOCKS, larger) == BLOCKS);
-    arena_free_batch(arena, medium, BLOCKS);
+    arena_free_batch(arena, medium, BLOCKS / 2);
+    must(depot_take(depot_of(arena), (const cache_t *)medium, 1, NULL) == NULL); /* as another thread does */
+    arena_free_batch(arena, medium + BLOCKS / 2, BLOCKS / 2);
     arena_free_batch(arena, larger, BLOCKS);
     size_t depot = depot_held_bytes(depot_of(arena), 1), own = cache_held_bytes(own_cache(), 1);
     assert_true(cachehook_flow_one(arena, 80000, &wrong, &culprit)); /* the depot's first */
