@@ -78,6 +78,10 @@ static arena_t *arena_to_ask(const void *block)
 /* Inside; leaves. NULL, a block of another arena, one that no magazine holds, or no block. */
 static NOINLINE void free_other(void *block)
 {
+    if (block == NULL) { /* in many programs one of three */
+        cache_leave(&thread_self);
+        return;
+    }
     uint32_t entry = pagemap_entry_marked(block);
     cache_t *cache = entry == 0 ? NULL : record_lookup(entry >> 8);
     if (cache != NULL) {
@@ -88,7 +92,7 @@ static NOINLINE void free_other(void *block)
         return;
     }
     cache_leave(&thread_self);
-    arena_t *owner = block == NULL ? NULL : arena_to_ask(block);
+    arena_t *owner = arena_to_ask(block);
     if (owner != NULL) {
         arena_free(owner, block); /* which reports what is not its own */
     }
