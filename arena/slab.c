@@ -220,51 +220,61 @@ misuse_t slab_validate_locked(const void *block)
     return validate(slab, offset, slab_index(slab->class, offset));
 }
 
-/* Sets the bits of blocks of `bytes`, from the first on, as long as they are in this slab and whole; returns how many. */
-static size_t put_back(slab_t *slab, size_t bytes, uint64_t reciprocal, void *const *blocks, size_t count)
+/* The slab in which a block lies if that is of the class which `entry` says, and has no names; else NULL. */
+INLINE slab_t *slab_by(const void *block, uint32_t entry)
 {
-    const char *start = granule_start(slab->granule);
-    size_t end = slab->bump * bytes;
-    unsigned first_word = slab->first_word;
-    size_t done = 0;
-    for (; done < count; done++) {
-        size_t offset = distance(start, blocks[done]);
-        if (offset >= end) {
-            break;
-        }
-        unsigned index = slab_index_by(reciprocal, offset);
-        uint64_t bit = (uint64_t)1 << (index % 64);
-        uint64_t *word = &slab->free[index / 64];
-        if (offset != index * bytes || (*word & bit) != 0) {
-            break;
-        }
-        *word |= bit;
-        first_word = first_word < index / 64 ? first_word : index / 64;
+    granule_t granule = granule_of(block);
+    pagemap_leaf_t *leaf = pagemap_leaf(granule);
+    uint32_t low = granule & ((1 << LEAF_LOG2) - 1);
+    bool is = leaf != NULL && atomic_load_explicit(&leaf->entry[low], memory_order_relaxed) == entry;
+    return is ? leaf->tag[low].descriptor : NULL;
+}
+
+/* Sets the bit of the block at an offset; false: there is none, or it is free. */
+INLINE bool put_back(slab_t *slab, size_t bytes, uint64_t reciprocal, size_t offset)
+{
+    unsigned index = slab_index_by(reciprocal, offset);
+    uint64_t bit = (uint64_t)1 << (index % 64);
+    uint64_t *word = &slab->free[index / 64];
+    if (UNLIKELY(offset != index * bytes || index >= slab->bump || (*word & bit) != 0)) {
+        return false;
     }
-    slab->first_word = (uint16_t)first_word;
-    slab->used = (uint16_t)(slab->used - done);
-    slab->freed |= done != 0;
-    return done;
+    *word |= bit;
+    if (UNLIKELY(index / 64 < slab->first_word)) {
+        slab->first_word = (uint16_t)(index / 64);
+    }
+    return true;
+}
+
+/* Whether the slab is to be listed anew, now that so many came back. */
+INLINE bool count_back(slab_t *slab, size_t count)
+{
+    slab->used = (uint16_t)(slab->used - count);
+    slab->freed = true;
+    return slab->used < slab->least;
 }
 
 size_t slab_put_locked(arena_t *arena, void *const *blocks, size_t count, misuse_t *wrong)
 {
-    unsigned class = slab_of(*blocks)->class;
-    size_t bytes = sizeclass_bytes[class], done = 0, counted = 0;
+    slab_t *slab = slab_of(*blocks);
+    unsigned class = slab->class;
+    size_t bytes = sizeclass_bytes[class], span = slab_granules(class) * GRANULE;
     uint64_t reciprocal = slab_reciprocal[class];
+    const uint32_t entry = arena->tag | class;
+    size_t done = 0, first, counted = 0;
     do {
-        slab_t *slab = slab_of(blocks[done]);
-        size_t put = put_back(slab, bytes, reciprocal, blocks + done, count - done);
-        if (UNLIKELY(put == 0)) {
-            break;
+        const char *start = granule_start(slab->granule);
+        size_t offset = distance(start, blocks[done]);
+        first = done;
+        while (LIKELY(put_back(slab, bytes, reciprocal, offset)) && ++done < count &&
+               (offset = distance(start, blocks[done])) < span) {
         }
-        done += put;
-        if (UNLIKELY(slab->used < slab->least)) {
+        if (UNLIKELY(count_back(slab, done - first))) {
             count_free(arena, class, (ptrdiff_t)(done - counted));
             counted = done;
             relist(arena, slab);
         }
-    } while (done < count && (pagemap_entry_marked(blocks[done]) ^ arena->tag) == class);
+    } while (done != first && done < count && (slab = slab_by(blocks[done], entry)) != NULL);
     count_free(arena, class, (ptrdiff_t)(done - counted));
     arena->totals.slab_blocks -= done;
     arena->totals.slab_usable -= done * bytes;
