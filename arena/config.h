@@ -117,17 +117,17 @@ enum {
 #define MAGAZINE_HELD_BYTES (64 * KIB)  /* or MAGAZINE_FEW of them up to this */
 #define CACHE_FIRST_BYTES (128 * KIB)   /* full magazines that a thread keeps, and a quarter of one class; */
 #define CACHE_HELD_BYTES (1 * MIB)      /* doubles up to this while it takes back what it gave the depot, */
-#define CACHE_MOST_BYTES (4 * MIB)      /* or this where these are large */
+#define CACHE_MOST_BYTES (4 * MIB)      /* or this, of blocks from 16 KiB to SLAB_MAX */
 #define DEPOT_CLASS_BYTES (4 * MIB)     /* full magazines of one class in a depot */
 #define DEPOT_SMALL_BYTES (256 * KIB)   /* of a small one */
-#define DEPOT_HELD_BYTES (16 * MIB)     /* and of all classes */
-#define FILL_ONE_BYTES (16 * KIB)       /* a refill takes no more than one block from here on */
-#define REALLOC_CACHED_MAX (16 * KIB)   /* to twice its bytes or more, a chunk grows by a move up to this */
-#define FLOW_LEAST_BYTES (8 * KIB)   /* cached blocks above go home whenever the arena would have to grow */
-#define FLOW_MUCH_BYTES (2 * MIB)    /* and smaller ones if they are more than that, and than */
-#define FLOW_SHARE 32                /* 1/32 of what is mapped */
-#define PINNED_SHARE 4               /* room in slabs: all cached blocks go home if it is more than 1/4 of */
-#define PINNED_LEAST_BYTES (1 * MIB) /* what is mapped, and than this, when the arena would have to grow */
+#define DEPOT_HELD_BYTES (16 * MIB)   /* and of all classes; those above SLAB_MAX join in up to the former */
+#define FILL_ONE_BYTES (16 * KIB)     /* a refill takes no more than one block from here on */
+#define REALLOC_CACHED_MAX (16 * KIB) /* to twice its bytes or more, a chunk grows by a move up to this */
+#define FLOW_LEAST_BYTES (8 * KIB)    /* cached blocks above go home whenever the arena would have to grow */
+#define FLOW_MUCH_BYTES (2 * MIB)     /* and smaller ones if they are more than that, and than */
+#define FLOW_SHARE 32                 /* 1/32 of what is mapped */
+#define PINNED_SHARE 4                /* room in slabs: all cached blocks go home if it is more than 1/4 of */
+#define PINNED_LEAST_BYTES (1 * MIB)  /* what is mapped, and than this, when the arena would have to grow */
 #define SPARSE_SHARE 8 /* room in a class's slabs: its full magazines go home if it is more than */
 #define SPARSE_LEAST_BYTES (512 * KIB)  /* 1/8 of these, and than this */
 #define SPLIT_TURNS 8                   /* frees, a block in use, till two magazines must have helped; */

@@ -54,11 +54,12 @@ static void note_user_locked(depot_t *depot, const struct cache *user)
 }
 
 /* Blocks above SLAB_MAX cost their user more than a mutex does, and while they lie here none of another size gets their
- * memory: they are for other threads to take, or nobody. */
+ * memory: they are for other threads to take, and few. */
 static bool has_room_locked(const depot_t *depot, unsigned class)
 {
-    return depot->count[class] * magazine_bytes(class) < most_bytes(class) &&
-           depot->held_bytes < DEPOT_HELD_BYTES && (class <= SLAB_CLASSES || depot->shared);
+    size_t most_held = class <= SLAB_CLASSES ? DEPOT_HELD_BYTES : DEPOT_CLASS_BYTES;
+    return depot->count[class] * magazine_bytes(class) < most_bytes(class) && depot->held_bytes < most_held &&
+           (class <= SLAB_CLASSES || depot->shared);
 }
 
 bool depot_put(depot_t *depot, const struct cache *user, unsigned class, magazine_t *magazine,

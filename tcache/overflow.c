@@ -10,11 +10,12 @@
 #include "depot.h"
 #include "split.h"
 
-/* Whether its own stack may hold one more full magazine of the class. */
+/* Whether its own stack may hold one more full magazine of the class. Of blocks above SLAB_MAX four are enough: their user
+ * does not feel a mutex, but their memory. */
 static bool keeps_full(const cache_t *cache, unsigned class)
 {
     size_t bytes = magazine_bytes(class);
-    return !slab_is_sparse(cache->arena, class) &&
+    return class <= SLAB_CLASSES && !slab_is_sparse(cache->arena, class) &&
            (cache->full_count[class] + 1) * bytes <= cache->full_most / 4 &&
            cache->full_bytes + bytes <= cache->full_most;
 }

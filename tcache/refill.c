@@ -152,8 +152,8 @@ static bool load_full(cache_t *cache, unsigned class)
         return false;
     }
     cache_load(cache, class, full);
-    size_t most =
-        class > GRANULE_CLASSES ? CACHE_MOST_BYTES : CACHE_HELD_BYTES; /* few blocks, a mutex each */
+    size_t most = class > GRANULE_CLASSES && class <= SLAB_CLASSES ? CACHE_MOST_BYTES /* few, a mutex each */
+                                                                   : CACHE_HELD_BYTES;
     cache->full_most = max_size(cache->full_most, min_size(2 * cache->full_most, most));
     return true;
 }

@@ -241,6 +241,8 @@ static void a_refill_takes_many_blocks_only_where_they_are_used_up_soon(void **s
     uint8_t fill = 0;
 
     (void)state;
+    churn(1, 64);
+    churn(own_cache()->until_tick, 64); /* so that ticks fall on 64 bytes, however many there were before */
     for (int i = 0; i < 1000; i++) {
         take(256);
         assert_true(own_cache()->fill[class] <= (fill == 0 ? 4 : 2 * fill));
@@ -286,6 +288,9 @@ static void a_cache_keeps_more_once_it_takes_back_what_it_gave(void **state)
     cache_t *cache = cache_that_took_back(sizeclass_bytes[GRANULE_CLASSES] + 1);
     assert_int_equal(cache->full_most, CACHE_MOST_BYTES);
     assert_true(cache->full_bytes >= CACHE_MOST_BYTES / 4 - MAGAZINE_HELD_BYTES);
+    cache_that_took_back(70000); /* but of blocks above SLAB_MAX no more than a magazine */
+    assert_true(cache_held_of(cache, sizeclass_of(70000)) != 0);
+    assert_int_equal(cache->full_count[sizeclass_of(70000)], 0);
     for (int round = 0; round < 4; round++) /* and less again when it stands still */
         come_to_a_tick_after_a_while();
     assert_int_equal(cache->full_most, CACHE_FIRST_BYTES);

@@ -143,12 +143,18 @@ static void all_classes_together_are_bounded_in_bytes(void **state)
 
     (void)state;
     both_users_come_by();
-    for (unsigned class = CLASSES; class >= CLASSES - 20; class --) {
+    for (unsigned class = CLASSES; class > SLAB_CLASSES; class --) { /* of those above SLAB_MAX less */
         while (put_new(class) != NULL)
             bytes += magazine_bytes(class);
         assert_int_equal(depot->held_bytes, bytes);
     }
-    assert_true(bytes >= DEPOT_HELD_BYTES && bytes < DEPOT_HELD_BYTES + CLASS_MAX);
+    assert_in_range(bytes, DEPOT_CLASS_BYTES, DEPOT_CLASS_BYTES + CLASS_MAX - 1);
+    for (unsigned class = SLAB_CLASSES; class > SLAB_CLASSES - 8; class --) {
+        while (put_new(class) != NULL)
+            bytes += magazine_bytes(class);
+        assert_int_equal(depot->held_bytes, bytes);
+    }
+    assert_in_range(bytes, DEPOT_HELD_BYTES, DEPOT_HELD_BYTES + magazine_bytes(SLAB_CLASSES) - 1);
 }
 
 static bool accepts(int who, unsigned class)
