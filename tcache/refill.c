@@ -55,12 +55,10 @@ void *cache_alloc_empty(cache_t *cache, size_t class, size_t request)
  * Blocks that a refill takes: twice as many as the last one if they lasted for less than FILL_SOON allocations, a quarter
  * if for more than FILL_LATE: a class that is seldom empty would get a magazine full each time.
  */
-static size_t next_fill(cache_t *cache, unsigned class)
+static size_t next_fill(const cache_t *cache, unsigned class)
 {
     size_t bytes = sizeclass_bytes[class], fill = cache->fill[class];
-    uint16_t now = (uint16_t)cache_allocations(cache);
-    uint16_t lasted = (uint16_t)(now - cache->filled_at[class]);
-    cache->filled_at[class] = now;
+    uint16_t lasted = (uint16_t)(cache_allocations(cache) - cache->filled_at[class]);
     if (bytes >= FILL_ONE_BYTES) {
         return 1;
     }
@@ -106,9 +104,10 @@ void *cache_refill(cache_t *cache, unsigned class, size_t request)
     size_t want = min_size(next_fill(cache, class), capacity);
     size_t got = alloc_fill(cache->arena, class, top + 1, want, &cache->settle_due, &cache->took_zero);
     if (got == 0) {
-        return NULL;
+        return NULL; /* once the arena has grown, the same question is asked again */
     }
     cache->fill[class] = (uint8_t)want;
+    cache->filled_at[class] = (uint16_t)cache_allocations(cache);
     if (class <= SMALL_CLASSES && pagemap_entry(top[got]) == (cache->tag | class)) {
         cache->graduated |= (uint64_t)1 << class;
     }
