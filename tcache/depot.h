@@ -1,8 +1,8 @@
 /*
  * depot.h: an arena's stock of full magazines. One is put or taken whole, O(1), without touching a block,
  * so that what one thread frees another allocates at the price of a lock for every 63 blocks. Empty ones go the other
- * way, under the same lock (Bonwick and Adams, Magazines and Vmem, 2001). Bounded in
- * bytes for each class; what was not needed between two decays goes home. Lock rank depot.
+ * way, under the same lock (Bonwick and Adams, Magazines and Vmem, 2001). Bounded in bytes for each class, and of blocks
+ * above SLAB_MAX for threads that pass them on alone; what was not needed between two decays goes home. Lock rank depot.
  */
 #ifndef ARENA_DEPOT_H
 #define ARENA_DEPOT_H

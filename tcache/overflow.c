@@ -10,8 +10,8 @@
 #include "depot.h"
 #include "split.h"
 
-/* Whether its own stack may hold one more full magazine of the class. Of blocks above SLAB_MAX four are enough: their user
- * does not feel a mutex, but their memory. */
+/* Whether its own stack may hold one more full magazine of the class. Of blocks above SLAB_MAX the
+ * loaded one is enough: their user does not feel a mutex, but their memory. */
 static bool keeps_full(const cache_t *cache, unsigned class)
 {
     size_t bytes = magazine_bytes(class);
