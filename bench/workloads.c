@@ -12,7 +12,15 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { CRATE = 64, CRATES = 64, SPINS = 1000, TREE_DEPTH = 13, TREE_NODES = (1 << TREE_DEPTH) - 1 };
+enum {
+    CRATE = 64,
+    CRATES = 64,
+    SPINS = 1000,
+    SCRATCH = 8,
+    SCRATCH_WRITES = 1000,
+    TREE_DEPTH = 13,
+    TREE_NODES = (1 << TREE_DEPTH) - 1
+};
 
 static void report_time(const run_t *run, double elapsed_ns)
 {
@@ -264,6 +272,42 @@ static void row_swap(const run_t *run)
     report_time(run, bench_jobs(run, swap_job, bench_table(run->live * sizeof(void *))));
 }
 
+/* Each thread frees what it was handed, then writes to blocks of its own; a write. Two of them on one cache line wait. */
+static void scratch_loop(size_t bytes, size_t times)
+{
+    volatile char *blocks[SCRATCH];
+    for (size_t done = 0; done < times; done += SCRATCH * SCRATCH_WRITES) {
+        for (unsigned i = 0; i < SCRATCH; i++)
+            blocks[i] = block_touch(malloc(bytes));
+        for (unsigned write = 0; write < SCRATCH_WRITES; write++)
+            for (unsigned i = 0; i < SCRATCH; i++)
+                blocks[i][0] = (char)(blocks[i][0] + 1);
+        for (unsigned i = 0; i < SCRATCH; i++)
+            free((void *)blocks[i]);
+    }
+}
+
+static void scratch_job(job_t *job)
+{
+    void **handed = (void **)job->shared + (size_t)job->index * SCRATCH;
+    for (unsigned i = 0; i < SCRATCH; i++)
+        free(handed[i]);
+    scratch_loop(job->run->row->smallest, job->run->iterations / 10 + 1);
+    job_start(job);
+    scratch_loop(job->run->row->smallest, job->run->iterations);
+    job_stop(job);
+}
+
+/* What is handed to different threads lies side by side. */
+static void row_scratch(const run_t *run)
+{
+    void **handed = bench_table(run->threads * SCRATCH * sizeof *handed);
+    for (unsigned i = 0; i < SCRATCH; i++)
+        for (unsigned thread = 0; thread < run->threads; thread++)
+            handed[thread * SCRATCH + i] = block_touch(malloc(run->row->smallest));
+    report_time(run, bench_jobs(run, scratch_job, handed));
+}
+
 const row_t bench_rows[] = {
     {"pair-16", "malloc + free of 16 B", row_pair, 6000000, .smallest = 16},
     {"pair-64", "malloc + free of 64 B", row_pair, 6000000, .smallest = 64},
@@ -298,6 +342,8 @@ const row_t bench_rows[] = {
     {"swap-2t", "mixed sizes swapped through 1,000 shared slots", row_swap, 800000, .live = 1000,
      .threads = 2},
     {"swap-4t", "the same, 4 threads", row_swap, 400000, .live = 1000, .threads = 4},
+    {"scratch-2t", "8 of 16 B handed over, freed; then its own written to", row_scratch, 8000000,
+     .smallest = 16, .threads = 2},
     {"mixed-2t", "batch-mixed-random in 2 threads", row_batch, 1000000, .threads = 2, .order = ORDER_RANDOM},
     {"mixed-3t", "batch-mixed-random in 3 threads", row_batch, 700000, .threads = 3, .order = ORDER_RANDOM},
     {"mixed-4t", "batch-mixed-random in 4 threads", row_batch, 500000, .threads = 4, .order = ORDER_RANDOM},

@@ -202,7 +202,8 @@ static unsigned cacheable_class(arena_t *arena, const void *block)
 void cache_free_other(arena_t *arena, void *block)
 {
     cache_leave(&thread_self);
-    bool plain = arena == NULL || block == NULL || !cachehook_allowed(arena) || thread_has_surplus(arena);
+    bool plain = arena == NULL || block == NULL || !cachehook_allowed(arena) || thread_begins() ||
+                 thread_has_surplus(arena);
     unsigned class = plain ? 0 : cacheable_class(arena, block);
     cache_t *cache = class == 0 ? NULL : thread_cache(arena);
     if (cache == NULL) {

@@ -10,6 +10,7 @@
 #include "split.h"
 
 enum {
+    CACHE_LINE = 64, /* bytes */
     FILL_FIRST = 4,
     FILL_FIRST_BYTES = 1024,
     FILL_PREFETCHED = 16,
@@ -68,6 +69,12 @@ static size_t next_fill(const cache_t *cache, unsigned class)
     return lasted < FILL_SOON ? 2 * fill : lasted <= FILL_LATE ? fill : (fill + 3) / 4;
 }
 
+/* So many that their bytes are whole cache lines: of blocks never given out, two threads get none of the same line. */
+static size_t in_whole_lines(unsigned class, size_t count)
+{
+    return sizeclass_bytes[class] < CACHE_LINE ? max_size(count / 8 * 8, 8) : count;
+}
+
 /* The top of the empty magazine that a refill fills; NULL: no memory for one. A class may be split from here on. */
 static void **empty_magazine(cache_t *cache, unsigned class)
 {
@@ -101,7 +108,7 @@ void *cache_refill(cache_t *cache, unsigned class, size_t request)
         return NULL;
     }
     unsigned capacity = magazine_capacity(class);
-    size_t want = min_size(next_fill(cache, class), capacity);
+    size_t want = in_whole_lines(class, min_size(next_fill(cache, class), capacity));
     size_t got = alloc_fill(cache->arena, class, top + 1, want, &cache->settle_due, &cache->took_zero);
     if (got == 0) {
         return NULL; /* once the arena has grown, the same question is asked again */

@@ -31,7 +31,7 @@
 
 struct thread_record;
 
-enum { USED_WORDS = CLASSES / 64 + 1 };
+enum { USED_WORDS = CLASSES / 64 + 1, FIRST_FREES = 64 };
 
 /* The two magazines of a class: see split.h. */
 typedef struct {
@@ -99,6 +99,7 @@ typedef struct {
         table[TABLE_SLOTS]; /* never NULL: cache_none, or a cache that this thread may use; relaxed */
     _Atomic uint32_t busy;  /* pairs with wait_until_idle in revoke.c */
     bool gone;              /* no more caches: this thread's exit has begun, or its record is being made */
+    uint8_t first_frees;    /* see thread_begins */
     _Atomic(arena_t *)
         home; /* the arena whose cache is in slot 0 too, or NULL; relaxed, as others only count it */
     struct thread_record *record;
@@ -262,6 +263,13 @@ INLINE void cache_leave(thread_t *thread)
 
 /* The calling thread's cache of the arena, made if need be and put into its table; NULL: it gets none. */
 HIDDEN cache_t *thread_cache(arena_t *arena);
+
+/*
+ * Whether the calling thread, which frees, has allocated nothing yet; of its first FIRST_FREES frees only. What it frees was
+ * another's, who may have those beside it on the same cache line: it goes home, where the thread's own allocations do not
+ * take it from, as they would from a magazine (passive false sharing; Berger et al., Hoard, 2000).
+ */
+HIDDEN bool thread_begins(void);
 
 /* Puts the calling thread's cache of the arena, if it has one, back into its table, where another arena's took its slot. */
 HIDDEN void thread_restore(const arena_t *arena);

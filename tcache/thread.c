@@ -282,6 +282,16 @@ cache_t *thread_cache(arena_t *arena)
     return cache;
 }
 
+bool thread_begins(void)
+{
+    thread_t *self = &thread_self;
+    if (LIKELY(self->record != NULL) || self->first_frees == FIRST_FREES) {
+        return false;
+    }
+    self->first_frees++;
+    return true;
+}
+
 bool thread_has_surplus(const arena_t *arena)
 {
     thread_record_t *record = thread_self.record;
