@@ -232,9 +232,31 @@ static void unlock_taken(arena_t *arena)
     }
 }
 
+/* What an arena before this one left serves a large request as a chunk: no system call, and its pages are there. */
+static void *take_warm(arena_t *arena, const want_t *want, bool *zero)
+{
+    size_t need = want->chunk + CHUNK_HEADER + RUN_FRONT;
+    if (want->request > LARGE_MAX_BYTES || want->alignment > arena->quantum || arena->limit_bytes != 0 ||
+        stock_bytes() < need) {
+        return NULL; /* a chunk costs a limit more than a mapping does */
+    }
+    void *block = NULL;
+    lock_acquire(&arena->grow);
+    if (region_grow_warm_and_lock(arena, need)) {
+        block = take_locked(arena, want, zero);
+        lock_release(&arena->lock);
+    }
+    end_growth(arena);
+    return block;
+}
+
 static void *take_large(arena_t *arena, const want_t *want, bool *zero)
 {
-    void *block = large_alloc(arena, want->request, want->alignment, zero);
+    void *block = take_warm(arena, want, zero);
+    if (block != NULL) {
+        return block;
+    }
+    block = large_alloc(arena, want->request, want->alignment, zero);
     alloc_settle_large(arena); /* before the block is touched */
     return block;
 }

@@ -155,7 +155,7 @@ enum {
 #define DIRTY_MIN_BYTES (16 * MIB) /* free resident bytes an arena may keep, or 1/16 of its peak */
 #define RETAKEN_BYTES (8 * MIB)    /* what may be given back and taken again in a while, before more stays */
 #define TICK_RETAIN_BYTES (4 * GRANULE) /* and what a tick lets stay of them at least, or nothing */
-#define STOCK_MAX_BYTES (16 * MIB)      /* warm regions that the process keeps for new arenas */
+#define STOCK_MAX_BYTES (16 * MIB)      /* that the process keeps of dead arenas, or what new ones took */
 #define BUFFER_MIN_BYTES ((size_t)2048)
 
 #endif

@@ -8,6 +8,7 @@
 #include "park.h"
 #include "region.h"
 #include "source.h"
+#include "stock.h"
 #include "watch.h"
 
 size_t large_good_size(const arena_t *arena, size_t request)
@@ -30,6 +31,7 @@ static void *map_large(arena_t *arena, size_t bytes, size_t alignment, bool *zer
         return source_map_by_hook(arena, bytes, alignment, zero);
     }
     *zero = true;
+    stock_note_mapped(bytes);
     return os_map(bytes, alignment, (os_map_options_t){.huge_pages = (arena->flags & ARENA_HUGE_PAGES) != 0});
 }
 
@@ -417,25 +419,47 @@ large_t *large_detach_all_locked(arena_t *arena)
     large_t *all = arena->larges;
     for (const large_t *large = all; large != NULL; large = large->next) {
         pagemap_set(granule_of(large->start), 1, 0);
-        arena->totals.kernel_calls++;
         arena->totals.mapped_bytes -= large->bytes;
-        arena->totals.purged_bytes += large->bytes;
     }
     arena->larges = NULL;
     arena->totals.large_bytes = arena->totals.large_blocks = 0;
     return all;
 }
 
+/* What the kernel refuses is the arena's again if it lives on. */
+static void release_span(arena_t *arena, char *start, size_t bytes, bool lives_on)
+{
+    if (bytes == 0) {
+        return;
+    }
+    bool gone = unmap_large(arena, start, bytes);
+    lock_acquire(&arena->lock);
+    arena->totals.kernel_calls++;
+    arena->totals.purged_bytes += gone ? bytes : 0;
+    arena->totals.mapped_bytes += !gone && lives_on ? bytes : 0;
+    lock_release(&arena->lock);
+    if (!gone && lives_on) {
+        region_keep(arena, source_of(arena), start, bytes);
+    }
+}
+
+/* Makes a mapping whole granules, for the stock; false: it is none for it. */
+static bool make_whole(const arena_t *arena, large_t *large)
+{
+    size_t whole = align_up(large->bytes, GRANULE);
+    bool may = source_of(arena) == ARENA_SOURCE_MMAP && (arena->flags & ARENA_HUGE_PAGES) == 0 &&
+               is_aligned(large->start, GRANULE) && stock_has_room(whole) &&
+               (whole == large->bytes || os_resize(large->start, large->bytes, whole));
+    large->bytes = may ? whole : large->bytes;
+    return may;
+}
+
 void large_release(arena_t *arena, large_t *all, bool lives_on)
 {
     for (large_t *next; all != NULL; all = next) {
         next = all->next;
-        if (!unmap_large(arena, all->start, all->bytes) && lives_on) {
-            lock_acquire(&arena->lock);
-            arena->totals.mapped_bytes += all->bytes;
-            lock_release(&arena->lock);
-            keep(arena, all);
-        }
+        size_t kept = make_whole(arena, all) ? stock_put(all->start, all->bytes) : 0;
+        release_span(arena, all->start, all->bytes - kept, lives_on);
         meta_free(all);
     }
 }

@@ -171,6 +171,9 @@ static bool grow_by_and_lock(arena_t *arena, size_t bytes)
         region_unreserve(arena, bytes);
         return false;
     }
+    if (span.source == ARENA_SOURCE_MMAP) {
+        stock_note_mapped(bytes);
+    }
     if (adopt_span_and_lock(arena, &span)) {
         region_count_locked(arena, bytes);
         return true;
@@ -186,13 +189,14 @@ static bool grow_by_and_lock(arena_t *arena, size_t bytes)
     return false;
 }
 
-static bool grow_from_stock_and_lock(arena_t *arena, size_t need, size_t want)
+/* A mapping of `need` to `most` bytes as it is, or `want` bytes of a longer one. */
+static bool grow_from_stock_and_lock(arena_t *arena, size_t need, size_t want, size_t most)
 {
     if (arena->source != ARENA_SOURCE_MMAP || (arena->flags & (ARENA_PREFAULT | ARENA_HUGE_PAGES)) != 0) {
         return false;
     }
     span_t span = {.source = ARENA_SOURCE_MMAP, .kind = KIND_FREE_DIRTY, .in_map = true};
-    span.start = stock_take(need, max_size(4 * want, need), &span.bytes);
+    span.start = stock_take(need, most, &span.bytes);
     if (span.start == NULL) {
         span.bytes = want;
         span.start = stock_cut(want);
@@ -239,8 +243,14 @@ bool region_grow_and_lock(arena_t *arena, size_t need)
     need = align_up(need + (arena->source == ARENA_SOURCE_HOOKS ? 16 : 0), /* may come unaligned */
                     source_grain(arena));
     size_t want = max_size(need, next_region_bytes(arena));
-    return grow_from_stock_and_lock(arena, need, want) || grow_by_and_lock(arena, want) ||
-           (want > need && grow_by_and_lock(arena, need));
+    return grow_from_stock_and_lock(arena, need, want, max_size(4 * want, need)) ||
+           grow_by_and_lock(arena, want) || (want > need && grow_by_and_lock(arena, need));
+}
+
+bool region_grow_warm_and_lock(arena_t *arena, size_t need)
+{
+    need = align_up(need, GRANULE);
+    return grow_from_stock_and_lock(arena, need, need, need);
 }
 
 void region_add_buffer(arena_t *arena, char *start, size_t bytes)

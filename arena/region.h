@@ -17,6 +17,9 @@
  * grow. True: the caller holds the mutex as well, so that no other thread gets to them first. */
 HIDDEN bool region_grow_and_lock(arena_t *arena, size_t need);
 
+/* The same of the stock alone, and no more. */
+HIDDEN bool region_grow_warm_and_lock(arena_t *arena, size_t need);
+
 /* Before the source is asked: `bytes` of the limit; false: it forbids them. Caller holds grow. */
 HIDDEN bool region_reserve(arena_t *arena, size_t bytes);
 

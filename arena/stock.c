@@ -16,21 +16,83 @@ static lock_t lock = LOCK_STATIC(RANK_OS);
 static entry_t entries[ENTRIES];
 static unsigned used;
 static size_t held_bytes;
+static size_t most_bytes = STOCK_MAX_BYTES;
+static size_t refused_bytes; /* lately, as it was full */
 static uint64_t decayed_ms;
+
+/* Out of the table; the others keep their order. */
+static entry_t remove_locked(unsigned index)
+{
+    entry_t entry = entries[index];
+    used--;
+    for (unsigned i = index; i < used; i++) {
+        entries[i] = entries[i + 1];
+    }
+    return entry;
+}
+
+/* What touches it and is there already becomes one with it: large requests come, too. */
+static entry_t join_locked(entry_t entry)
+{
+    for (unsigned i = used; i-- > 0;) {
+        bool before = at(entries[i].start, entries[i].bytes) == entry.start;
+        if (before || at(entry.start, entry.bytes) == entries[i].start) {
+            entry_t other = remove_locked(i);
+            entry = (entry_t){before ? other.start : entry.start, other.bytes + entry.bytes};
+        }
+    }
+    return entry;
+}
+
+/* False: there are too many. */
+static bool add_locked(entry_t entry)
+{
+    size_t bytes = entry.bytes;
+    entry = join_locked(entry);
+    if (used == ENTRIES) {
+        return false; /* so it joined none */
+    }
+    entries[used++] = entry;
+    held_bytes += bytes;
+    return true;
+}
+
+/* How much of so many bytes it would keep. */
+static size_t room_locked(size_t bytes)
+{
+    size_t room = min_size(bytes, align_down(most_bytes - min_size(held_bytes, most_bytes), GRANULE));
+    return room == bytes || room >= FIRST_REGION_BYTES ? room : 0;
+}
+
+bool stock_has_room(size_t bytes)
+{
+    lock_acquire(&lock);
+    bool has = room_locked(bytes) != 0;
+    refused_bytes += has ? 0 : bytes;
+    lock_release(&lock);
+    return has;
+}
 
 size_t stock_put(void *start, size_t bytes)
 {
     lock_acquire(&lock);
-    size_t kept = used == ENTRIES ? 0 : min_size(bytes, STOCK_MAX_BYTES - held_bytes);
-    if (kept != bytes && kept < FIRST_REGION_BYTES) {
+    size_t kept = room_locked(bytes);
+    if (kept == 0 || !add_locked((entry_t){at(start, bytes - kept), kept})) {
         kept = 0;
     }
-    if (kept != 0) {
-        entries[used++] = (entry_t){at(start, bytes - kept), kept};
-        held_bytes += kept;
-    }
+    refused_bytes += bytes - kept;
     lock_release(&lock);
     return kept;
+}
+
+void stock_note_mapped(size_t bytes)
+{
+    lock_acquire(&lock);
+    size_t again =
+        held_bytes < most_bytes / 2 ? min_size(bytes, refused_bytes) : 0; /* else it is but in pieces */
+    refused_bytes -= again;
+    most_bytes += again;
+    lock_release(&lock);
 }
 
 /* The last one put that fits, because it is the warmest. */
@@ -43,7 +105,7 @@ void *stock_take(size_t least, size_t most, size_t *bytes)
             start = entries[i].start;
             *bytes = entries[i].bytes;
             held_bytes -= entries[i].bytes;
-            entries[i] = entries[--used];
+            remove_locked(i);
             break;
         }
     }
@@ -67,16 +129,28 @@ void *stock_cut(size_t bytes)
     return start;
 }
 
+/* Up to `most` bytes, whole granules, of what lies there longest, out of the table; none: NULL. */
+static entry_t take_coldest_locked(size_t most)
+{
+    if (used == 0 || most == 0) {
+        return (entry_t){NULL, 0};
+    }
+    entry_t entry = {entries[0].start, min_size(entries[0].bytes, align_up(most, GRANULE))};
+    entries[0].start = at(entries[0].start, entry.bytes);
+    entries[0].bytes -= entry.bytes;
+    held_bytes -= entry.bytes;
+    if (entries[0].bytes == 0) {
+        remove_locked(0);
+    }
+    return entry;
+}
+
 size_t stock_trim(size_t keep)
 {
     size_t gone = 0;
     for (;;) {
         lock_acquire(&lock);
-        entry_t entry = {NULL, 0};
-        if (held_bytes > keep) {
-            entry = entries[--used];
-            held_bytes -= entry.bytes;
-        }
+        entry_t entry = take_coldest_locked(held_bytes - min_size(keep, held_bytes));
         lock_release(&lock);
         if (entry.start == NULL) {
             return gone;
@@ -91,7 +165,11 @@ void stock_decay(uint64_t now_ms)
     lock_acquire(&lock);
     bool due = now_ms - decayed_ms >= PURGE_DELAY_MS;
     size_t keep = held_bytes / 2;
-    decayed_ms = due ? now_ms : decayed_ms;
+    if (due) {
+        decayed_ms = now_ms;
+        refused_bytes = 0;
+        most_bytes = STOCK_MAX_BYTES + (most_bytes - STOCK_MAX_BYTES) / 2;
+    }
     lock_release(&lock);
     if (due) {
         stock_trim(keep < FIRST_REGION_BYTES ? 0 : keep);

@@ -365,4 +365,14 @@ SUPPORT_UNUSED static void book_close(book_t *book)
     book->held = 0;
 }
 
+/* What arenas of earlier tests left warm for others to come is gone. */
+SUPPORT_UNUSED static int drop_what_is_warm(void **state)
+{
+    (void)state;
+    arena_trim(NULL, 0);
+    return stats_of(NULL).stock_bytes != 0;
+}
+
+#define from_cold(test) cmocka_unit_test_setup_teardown(test, drop_what_is_warm, NULL)
+
 #endif

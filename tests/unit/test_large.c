@@ -392,12 +392,12 @@ int main(void)
         in_layer(the_limit_refuses_and_changes_nothing),
         in_layer(an_impossible_size_is_refused),
         in_layer(releasing_all_leaves_nothing),
-        cmocka_unit_test(idle_memory_serves_a_large_request),
-        cmocka_unit_test(a_buffer_that_is_made_anew_a_little_larger_makes_few_calls),
-        cmocka_unit_test(new_memory_takes_the_place_of_idle_memory),
-        cmocka_unit_test(new_memory_takes_the_place_of_what_is_freed_next),
-        cmocka_unit_test(a_tick_leaves_no_more_idle_than_is_in_use),
-        cmocka_unit_test(what_the_hooks_keep_becomes_a_region),
+        from_cold(idle_memory_serves_a_large_request),
+        from_cold(a_buffer_that_is_made_anew_a_little_larger_makes_few_calls),
+        from_cold(new_memory_takes_the_place_of_idle_memory),
+        from_cold(new_memory_takes_the_place_of_what_is_freed_next),
+        from_cold(a_tick_leaves_no_more_idle_than_is_in_use),
+        from_cold(what_the_hooks_keep_becomes_a_region),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,13 @@
 
 enum { BYTES = 40 * MIB }; /* above LARGE_MAX_BYTES: never served by chunks */
 
+/* None that went before has left memory that could serve a large request as a chunk. */
+static arena_t *cold_arena(const arena_options_t *options)
+{
+    must(drop_what_is_warm(NULL) == 0);
+    return arena_create(options);
+}
+
 static void *come_and_go(arena_t *arena, size_t bytes)
 {
     char *block = NULL;
@@ -25,7 +32,7 @@ static void the_first_that_goes_is_unmapped(void **state)
     unsigned char residence;
 
     (void)state;
-    arena_t *arena = arena_create(NULL);
+    arena_t *arena = cold_arena(NULL);
     char *block = arena_alloc(arena, BYTES);
     arena_free(arena, block);
     assert_int_equal(mincore(block, 1, &residence), -1);
@@ -36,7 +43,7 @@ static void the_first_that_goes_is_unmapped(void **state)
 static void the_next_one_gets_what_waits(void **state)
 {
     (void)state;
-    arena_t *arena = arena_create(NULL);
+    arena_t *arena = cold_arena(NULL);
     char *gone = come_and_go(arena, BYTES);
     assert_int_equal(arena->granules->park.bytes, BYTES);
     arena_stats_t before = stats_of(arena);
@@ -73,7 +80,7 @@ static void the_next_one_gets_what_waits(void **state)
 static void what_does_not_fit_takes_its_place(void **state)
 {
     (void)state;
-    arena_t *arena = arena_create(NULL);
+    arena_t *arena = cold_arena(NULL);
     come_and_go(arena, BYTES);
     char *block = arena_alloc(arena, BYTES + 1);
     assert_int_equal(arena->granules->park.bytes, 0);
@@ -132,7 +139,7 @@ static void one_that_is_too_short_is_made_longer(void **state)
 {
     (void)state;
     for (int copies = 0; copies < 2; copies++) {
-        arena_t *arena = arena_create(NULL);
+        arena_t *arena = cold_arena(NULL);
         assert_in_range(faults_of_growth(arena, copies != 0), 1,
                         25000); /* 60,000 if all were new, and twice that with shadows */
         arena_stats_t stats = stats_of(arena);
@@ -144,7 +151,7 @@ static void one_that_is_too_short_is_made_longer(void **state)
 static void not_beyond_a_limit_nor_for_pages_above(void **state)
 {
     (void)state;
-    arena_t *arena = arena_create(&(arena_options_t){.limit_bytes = 2 * BYTES});
+    arena_t *arena = cold_arena(&(arena_options_t){.limit_bytes = 2 * BYTES});
     come_and_go(arena, BYTES);
     char *block = arena_alloc(arena, BYTES + MIB);
     char *other = arena_alloc(arena, BYTES - 2 * MIB);
@@ -184,7 +191,7 @@ static int cross_a_leaf(void *unused)
     const unsigned shift = LEAF_LOG2 + GRANULE_LOG2;
 
     (void)unused;
-    arena_t *arena = arena_create(NULL);
+    arena_t *arena = cold_arena(NULL);
     if (!make_room_across_a_leaf(WHOLE))
         return UNABLE;
     come_and_go(arena, WHOLE);
@@ -225,7 +232,7 @@ static void only_pieces_of_one_mapping_join(void **state)
 {
     (void)state;
     size_t before = virtual_bytes();
-    arena_t *arena = arena_create(NULL);
+    arena_t *arena = cold_arena(NULL);
     for (int round = 0; round < 20; round++) {
         char *moved = arena_realloc(arena, arena_alloc(arena, 10 * MIB), 20 * MIB);
         char *below = arena_alloc(arena, 22 * MIB);
@@ -246,7 +253,7 @@ static void only_pieces_of_one_mapping_join(void **state)
 
 static size_t parks(const arena_options_t *options, size_t bytes)
 {
-    arena_t *arena = arena_create(options);
+    arena_t *arena = cold_arena(options);
 
     come_and_go(arena, bytes);
     size_t parked = arena->granules->park.bytes;
@@ -268,7 +275,7 @@ static void it_is_bounded_and_can_be_declined(void **state)
 static void it_goes_with_a_trim_a_reset_and_time(void **state)
 {
     (void)state;
-    arena_t *arena = arena_create(NULL);
+    arena_t *arena = cold_arena(NULL);
     come_and_go(arena, BYTES);
     assert_int_equal(arena_trim(arena, SIZE_MAX), 0);
     assert_int_equal(arena->granules->park.bytes, BYTES);
@@ -308,7 +315,7 @@ static size_t comes_and_goes_smaller(arena_t *arena, bool soon)
 
 static size_t may_stay_idle(const arena_options_t *options)
 {
-    arena_t *arena = arena_create(options);
+    arena_t *arena = cold_arena(options);
     size_t mapped = comes_and_goes_smaller(arena, true);
     arena_destroy(arena);
     return mapped;
@@ -317,12 +324,12 @@ static size_t may_stay_idle(const arena_options_t *options)
 static void where_chunks_follow_they_get_its_pages(void **state)
 {
     (void)state;
-    arena_t *arena = arena_create(NULL);
+    arena_t *arena = cold_arena(NULL);
     assert_int_equal(comes_and_goes_smaller(arena, false), 0); /* nothing tells that another will come */
     size_t mapped = 0;
     for (int i = 0; i < 5 && mapped == 0; i++) { /* again if the machine stood still */
         arena_destroy(arena);
-        arena = arena_create(NULL);
+        arena = cold_arena(NULL);
         mapped = comes_and_goes_smaller(arena, true);
     }
     assert_int_equal(mapped, 3 * MIB);
@@ -369,7 +376,7 @@ static void one_that_comes_alone_gets_it_whatever_it_is_to_be(void **state)
     (void)state;
     for (int i = 0; i < 10 && larges != 10; i++) { /* again if the machine stood still */
         arena_destroy(arena);
-        arena = arena_create(NULL);
+        arena = cold_arena(NULL);
         larges = larges_that_come_alone(arena);
     }
     assert_int_equal(larges, 10);
@@ -391,7 +398,7 @@ static arena_t *arena_with_one_gone(const arena_options_t *options, size_t bytes
 {
     for (;;) {
         double began = now_seconds();
-        arena_t *arena = arena_create(options);
+        arena_t *arena = cold_arena(options);
 
         for (size_t i = 1; i <= 3; i++) {
             char *block = arena_alloc(arena, bytes - (3 - i) * MIB);
@@ -464,7 +471,7 @@ static void it_goes_in_time_without_caches(void **state)
 static void it_makes_room_under_a_limit(void **state)
 {
     (void)state;
-    arena_t *arena = arena_create(&(arena_options_t){.limit_bytes = BYTES + MIB});
+    arena_t *arena = cold_arena(&(arena_options_t){.limit_bytes = BYTES + MIB});
     come_and_go(arena, BYTES);
     assert_int_equal(arena->granules->park.bytes, BYTES);
     for (size_t got = 0; got < 20 * MIB; got += 1000)

@@ -13,11 +13,20 @@ static int empty_stock(void **state)
     return stock_bytes() != 0;
 }
 
+/* A mapping that no other one touches: what lies on both sides of it stays mapped. */
+static void *map_apart(size_t granules)
+{
+    char *start = os_map((granules + 2) * GRANULE, GRANULE, (os_map_options_t){0});
+
+    must(start != NULL);
+    return start + GRANULE;
+}
+
 static void *put_new(size_t granules)
 {
-    void *start = os_map(granules * GRANULE, GRANULE, (os_map_options_t){0});
+    void *start = map_apart(granules);
 
-    must(start != NULL && stock_put(start, granules * GRANULE) == granules * GRANULE);
+    must(stock_put(start, granules * GRANULE) == granules * GRANULE);
     return start;
 }
 
@@ -82,7 +91,7 @@ static void it_is_bounded_in_bytes(void **state)
     (void)state;
     for (int i = 0; i < 15; i++)
         put_new(16);
-    char *more = os_map(GRANULE * 17, GRANULE, (os_map_options_t){0});
+    char *more = map_apart(17);
     assert_int_equal(stock_put(more, GRANULE * 17), GRANULE * 16); /* to the last byte */
     assert_int_equal(stock_bytes(), STOCK_MAX_BYTES);
     assert_int_equal(stock_put(more, GRANULE), 0);
@@ -90,7 +99,7 @@ static void it_is_bounded_in_bytes(void **state)
     assert_ptr_equal(stock_take(16 * GRANULE, 16 * GRANULE, &bytes), more + GRANULE); /* the end was kept */
     os_unmap(more, 17 * GRANULE);
     put_new(15);
-    more = os_map(GRANULE * 3, GRANULE, (os_map_options_t){0});
+    more = map_apart(3);
     assert_int_equal(stock_put(more, GRANULE * 3), 0); /* what is left is less than a first region */
     os_unmap(more, 3 * GRANULE);
 }
@@ -101,8 +110,7 @@ static void it_is_bounded_in_entries(void **state)
 
     (void)state;
     for (; put < STOCK_MAX_BYTES / GRANULE; put++) {
-        void *start = os_map(GRANULE, GRANULE, (os_map_options_t){0});
-        must(start != NULL);
+        void *start = map_apart(1);
         if (!stock_put(start, GRANULE)) {
             os_unmap(start, GRANULE);
             break;
@@ -122,12 +130,85 @@ static void a_trim_unmaps_down_to_what_is_kept(void **state)
     put_new(4);
     assert_int_equal(stock_trim(20 * GRANULE), 0);
     assert_int_equal(stock_trim(8 * GRANULE), 4 * GRANULE);
-    assert_int_equal(stock_trim(5 * GRANULE), 4 * GRANULE);
-    assert_int_equal(stock_bytes(), 4 * GRANULE);
-    assert_int_equal(stock_trim(0), 4 * GRANULE);
+    assert_int_equal(stock_trim(5 * GRANULE), 3 * GRANULE);
+    assert_int_equal(stock_bytes(), 5 * GRANULE);
+    assert_int_equal(stock_trim(0), 5 * GRANULE);
     assert_int_equal(stock_trim(0), 0);
     assert_int_equal(mincore(start, 1, &residence), -1);
     assert_int_equal(errno, ENOMEM); /* no mapping is there any more */
+}
+
+static void what_lies_there_longest_goes_first(void **state)
+{
+    size_t bytes;
+
+    (void)state;
+    char *cold = put_new(4);
+    char *warm = put_new(2);
+    assert_int_equal(stock_trim(5 * GRANULE), GRANULE);
+    assert_ptr_equal(stock_take(3 * GRANULE, 3 * GRANULE, &bytes), cold + GRANULE); /* its end stayed */
+    assert_int_equal(stock_put(cold + GRANULE, bytes), bytes);
+    assert_int_equal(stock_trim(3 * GRANULE), 2 * GRANULE); /* now that one is the warmer */
+    assert_null(stock_take(2 * GRANULE, 2 * GRANULE, &bytes));
+    assert_ptr_equal(stock_take(3 * GRANULE, 3 * GRANULE, &bytes), cold + GRANULE);
+    os_unmap(cold + GRANULE, bytes);
+    (void)warm;
+}
+
+static void what_touches_becomes_one(void **state)
+{
+    size_t bytes;
+
+    (void)state;
+    char *start = map_apart(6);
+    assert_int_equal(stock_put(start, 2 * GRANULE), 2 * GRANULE);
+    assert_int_equal(stock_put(start + 4 * GRANULE, 2 * GRANULE), 2 * GRANULE);
+    assert_null(stock_take(3 * GRANULE, SIZE_MAX, &bytes));
+    assert_int_equal(stock_put(start + 2 * GRANULE, 2 * GRANULE), 2 * GRANULE);
+    assert_int_equal(stock_bytes(), 6 * GRANULE);
+    assert_ptr_equal(stock_take(6 * GRANULE, 6 * GRANULE, &bytes), start);
+    assert_int_equal(stock_bytes(), 0);
+    os_unmap(start, bytes);
+}
+
+/* Some 100 MiB that come and go: refused at first, kept once as much was mapped anew, and no longer after a while. */
+static void it_holds_more_of_what_is_mapped_again(void **state)
+{
+    uint64_t now = os_now_ms() + 500000;
+    const size_t half = STOCK_MAX_BYTES / GRANULE / 2;
+
+    (void)state;
+    stock_decay(now);
+    stock_note_mapped(STOCK_MAX_BYTES); /* nothing was refused */
+    put_new(half);
+    put_new(half);
+    char *more = map_apart(half);
+    assert_int_equal(stock_put(more, half * GRANULE), 0);
+    stock_note_mapped(STOCK_MAX_BYTES); /* half of it was of no use */
+    assert_int_equal(stock_put(more, half * GRANULE), 0);
+    stock_trim((half - 1) * GRANULE);
+    stock_note_mapped(2 * GRANULE + 1);
+    put_new(half);
+    put_new(1);
+    assert_int_equal(stock_put(more, half * GRANULE), 2 * GRANULE); /* whole ones */
+    stock_trim(0);
+    stock_note_mapped(SIZE_MAX / 2); /* no more than was refused, three times */
+    for (int i = 0; i < 4; i++)
+        put_new(half);
+    assert_int_equal(stock_put(map_apart(half), half * GRANULE), (half - 2) * GRANULE);
+    assert_int_equal(stock_bytes(), (5 * half - 2) * GRANULE);
+    stock_decay(now + PURGE_DELAY_MS);
+    assert_int_equal(stock_bytes(), (5 * half - 2) * GRANULE / 2);
+    for (uint64_t i = 2; i < 30; i++)
+        stock_decay(now + i * PURGE_DELAY_MS);
+    assert_int_equal(stock_bytes(), 0);
+    put_new(half);
+    put_new(half);
+    assert_int_equal(stock_put(more, half * GRANULE), 0);
+    stock_decay(now + 30 * PURGE_DELAY_MS); /* what was refused before this is forgotten */
+    stock_note_mapped(half * GRANULE);
+    put_new(half);
+    assert_int_equal(stock_put(more, half * GRANULE), 0);
 }
 
 /* The clock here only ever goes ahead of the real one. */
@@ -191,6 +272,9 @@ int main(void)
         with_empty(it_is_bounded_in_bytes),
         with_empty(it_is_bounded_in_entries),
         with_empty(a_trim_unmaps_down_to_what_is_kept),
+        with_empty(what_lies_there_longest_goes_first),
+        with_empty(what_touches_becomes_one),
+        with_empty(it_holds_more_of_what_is_mapped_again),
         with_empty(it_halves_in_every_quarter_second_of_activity),
         with_empty(threads_share_it),
     };
