@@ -23,6 +23,12 @@ static size_t resident_locked(const arena_t *arena)
     return resident;
 }
 
+/* What a skipped cache carved is not in a sum, and may have been taken out of it all the same. */
+static size_t not_negative(size_t sum)
+{
+    return sum <= PTRDIFF_MAX ? sum : 0;
+}
+
 /* Adds the arena's figures. Caller holds the registry lock. */
 static void add_arena(arena_t *arena, arena_stats_t *stats, bool resident)
 {
@@ -31,9 +37,9 @@ static void add_arena(arena_t *arena, arena_stats_t *stats, bool resident)
     lock_acquire(&arena->lock);
     cachehook_count(arena, &cached);
     const totals_t *totals = &arena->totals;
-    size_t usable = totals->chunk_usable + totals->slab_usable + totals->large_bytes;
-    size_t blocks = totals->chunk_blocks + totals->slab_blocks + totals->large_blocks;
-    cached.bytes = min_size(cached.bytes, usable); /* what a skipped cache carved is not in `usable` */
+    size_t usable = not_negative(totals->chunk_usable + totals->slab_usable + totals->large_bytes);
+    size_t blocks = not_negative(totals->chunk_blocks + totals->slab_blocks + totals->large_blocks);
+    cached.bytes = min_size(cached.bytes, usable);
     cached.blocks = min_size(cached.blocks, blocks);
     size_t free =
         totals->free_run_bytes + totals->free_chunk_bytes + totals->slab_free_usable + parked_bytes(arena);

@@ -22,6 +22,9 @@ void cache_init(cache_t *cache, arena_t *arena)
     cache->split = NULL;
     cache->full_most = CACHE_FIRST_BYTES;
     cache->next_piece_bytes = PIECE_FIRST_BYTES;
+    cache->plain_usable = 0;
+    cache->plain_blocks = 0;
+    cache->plain_freed = false;
     memset(cache->carved, 0, sizeof cache->carved);
     memset(cache->carved_noted, 0, sizeof cache->carved_noted);
 }
@@ -176,8 +179,12 @@ size_t cache_held_of(const cache_t *cache, unsigned class)
 size_t cache_held_bytes(const cache_t *cache, unsigned least)
 {
     size_t bytes = 0;
-    for (unsigned class = least; class <= CLASSES; class ++) {
-        bytes += cache_held_of(cache, class);
+    for (unsigned word = 0; word < USED_WORDS; word++) {
+        uint64_t bits = cache->used[word] | (word == 0 ? cache->split_classes : 0);
+        for (; bits != 0; bits &= bits - 1) {
+            unsigned class = word * 64 + lowest_bit(bits);
+            bytes += class < least ? 0 : cache_held_of(cache, class);
+        }
     }
     return bytes;
 }

@@ -57,6 +57,7 @@ HIT void cache_free_chunk(cache_t *cache, void *block)
     uint64_t header = chunk_header(chunk_of(block));
     unsigned class = chunk_class_of(block, header);
     if (UNLIKELY(!chunk_is_classed(class) || !chunk_size_fits_class(header, class))) {
+        cache->plain_freed = true;
         cache_free_other(cache->arena, block);
         return;
     }

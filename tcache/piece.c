@@ -3,10 +3,15 @@
 
 #include "../arena/alloc.h"
 #include "../arena/carve.h"
+#include "../arena/want.h"
 
 static void count_locked(cache_t *cache)
 {
     arena_t *arena = cache->arena;
+    arena->totals.chunk_blocks += cache->plain_blocks;
+    arena->totals.chunk_usable += cache->plain_usable;
+    cache->plain_blocks = 0;
+    cache->plain_usable = 0;
     for (unsigned class = 1; class <= SMALL_CLASSES; class ++) {
         size_t bytes = cache->carved[class] - (size_t)cache->carved_noted[class];
         if (bytes != 0) {
@@ -39,6 +44,21 @@ void piece_close_locked(cache_t *cache)
     close_locked(cache);
 }
 
+_Static_assert(PIECE_PLAIN_MAX < CHUNK_LINES_MIN, "a plain chunk from a piece has nothing but its block");
+
+void *piece_carve_plain(cache_t *cache, unsigned class, size_t request)
+{
+    size_t size = want_chunk_size(cache->arena, request);
+    chunk_t *chunk = piece_cut(cache, size, CHUNK_PLAIN);
+    if (chunk == NULL) {
+        return NULL;
+    }
+    cache->plain_usable += size - CHUNK_HEADER;
+    cache->plain_blocks++;
+    cache_count_miss(cache, class);
+    return chunk_block(chunk);
+}
+
 void piece_open(cache_t *cache, unsigned class)
 {
     arena_t *arena = cache->arena;
@@ -46,7 +66,8 @@ void piece_open(cache_t *cache, unsigned class)
     size_t bytes = cache->next_piece_bytes;
     lock_acquire(&arena->lock);
     close_locked(cache);
-    bool young = piece_is_young(cache, class) && !alloc_wants_slab_locked(arena, class);
+    bool young =
+        class > SMALL_CLASSES || (piece_is_young(cache, class) && !alloc_wants_slab_locked(arena, class));
     if (young) {
         chunk_t *chunk = carve_take_locked(arena, bytes, CHUNK_PIECE, &zero);
         if (chunk == NULL && carve_grow_locked(arena, bytes)) {

@@ -1,13 +1,14 @@
 /*
- * piece.h: a young class's blocks, carved one after the other from a piece of a chunk run that the cache has to
- * itself. What was carved is counted for the arena in bulk, when the piece is closed or the class has had its share.
+ * piece.h: blocks carved one after the other from a piece of a chunk run that the cache has to itself: those of a young
+ * class, and plain ones up to PIECE_PLAIN_MAX until this thread has freed one. What was carved is counted for the arena in
+ * bulk, when the piece is closed or the class has had its share.
  */
 #ifndef ARENA_PIECE_H
 #define ARENA_PIECE_H
 
 #include "../arena/chunk.h"
 #include "../arena/sizeclass.h"
-#include "tcache.h"
+#include "cache.h"
 
 /* Whether the class has not had its share. */
 INLINE bool piece_is_young(const cache_t *cache, size_t class)
@@ -16,28 +17,49 @@ INLINE bool piece_is_young(const cache_t *cache, size_t class)
 }
 
 /*
- * Carves one young block from the thread's piece: no lock, because the piece's header says OPEN and only
- * its owner writes it. The rest gets its header before the block loses OPEN: whoever frees the block finds
- * a neighbour either way. NULL: no room, or the class has had its share.
+ * Carves a chunk off the thread's piece: no lock, because the piece's header says OPEN and only
+ * its owner writes it. The rest gets its header before the chunk loses OPEN: whoever frees it finds
+ * a neighbour either way. NULL: no room.
  */
-INLINE void *piece_carve(cache_t *cache, size_t class)
+INLINE chunk_t *piece_cut(cache_t *cache, size_t size, unsigned mark)
 {
-    size_t size = sizeclass_chunk[class];
-    if (UNLIKELY(cache->piece_bytes < size + CHUNK_MIN || !piece_is_young(cache, class))) {
+    if (UNLIKELY(cache->piece_bytes < size + CHUNK_MIN)) {
         return NULL;
     }
     size_t rest = cache->piece_bytes - size;
     chunk_t *chunk = cache->piece;
     chunk_t *next = chunk_at(chunk, size);
     chunk_set(next, CHUNK_PIECE, rest, CHUNK_INUSE | CHUNK_PREV_INUSE | CHUNK_OPEN);
-    chunk_set(chunk, (unsigned)class, size, CHUNK_INUSE | CHUNK_PREV_INUSE);
+    chunk_set(chunk, mark, size, CHUNK_INUSE | CHUNK_PREV_INUSE);
     cache->piece = next;
     cache->piece_bytes = rest;
+    return chunk;
+}
+
+/* A young block; NULL: no room, or the class has had its share. */
+INLINE void *piece_carve(cache_t *cache, size_t class)
+{
+    size_t size = sizeclass_chunk[class];
+    chunk_t *chunk = piece_is_young(cache, class) ? piece_cut(cache, size, (unsigned)class) : NULL;
+    if (UNLIKELY(chunk == NULL)) {
+        return NULL;
+    }
     cache->carved[class] = (uint16_t)(cache->carved[class] + size);
     return chunk_block(chunk);
 }
 
-/* A new piece, if the class is still young and the arena has room without growing. The cache's mutex is held. */
+/* Whether a request of a class above SMALL_MAX is carved. Plain chunks that were freed are merged and in bins, and serve
+ * the next: so it is not, once there are such. */
+INLINE bool piece_serves_plain(const cache_t *cache, size_t class, size_t request)
+{
+    return request <= PIECE_PLAIN_MAX && !cache->plain_freed && !cache_has_magazine(cache, (unsigned)class);
+}
+
+/* A chunk of just that size; NULL: no room. Either way the class was used without a magazine. */
+HIDDEN void *piece_carve_plain(cache_t *cache, unsigned class, size_t request);
+
+/* A new piece, if the class is still young or above SMALL_MAX, and the arena has room without growing. The cache's mutex
+ * is held. */
 HIDDEN void piece_open(cache_t *cache, unsigned class);
 
 /* Closes it; the cache is the caller's own or stopped, its mutex and the arena's are held. */

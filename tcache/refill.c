@@ -43,6 +43,8 @@ void *cache_alloc_empty(cache_t *cache, size_t class, size_t request)
     void *block = split_pop(cache, class);
     if (block == NULL && class <= SMALL_CLASSES) {
         block = piece_carve(cache, class);
+    } else if (block == NULL && piece_serves_plain(cache, class, request)) {
+        block = piece_carve_plain(cache, (unsigned)class, request);
     }
     if (UNLIKELY(block == NULL)) {
         return cache_alloc_miss(cache->arena, request);
@@ -180,6 +182,9 @@ static void *take(cache_t *cache, unsigned class, size_t request)
     if (class <= SMALL_CLASSES && piece_is_young(cache, class)) {
         piece_open(cache, class);
         block = piece_carve(cache, class);
+    } else if (piece_serves_plain(cache, class, request)) {
+        piece_open(cache, class);
+        block = piece_carve_plain(cache, class, request);
     } else if (class <= SMALL_CLASSES && cache->carved_noted[class] != cache->carved[class]) {
         piece_count(cache); /* so that the arena knows that it is time for slabs */
     }

@@ -75,7 +75,7 @@ static void *carved[CARVED];
 static void *carve_and_stay_inside(void *barrier)
 {
     for (size_t i = 0; i < CARVED; i++)
-        carved[i] = take(100);
+        carved[i] = take(i % 2 == 0 ? 100 : 2000);
     cache_enter(&thread_self);
     pthread_barrier_wait(barrier);
     pthread_barrier_wait(barrier);
@@ -108,6 +108,32 @@ static void what_a_thread_carved_that_cannot_be_stopped_is_never_less_than_nothi
     assert_int_equal(stats.frees, CARVED);
 }
 
+static int count_in_child(void *unused)
+{
+    (void)unused;
+    arena_stats_t stats = stats_of(arena);
+    return stats.live_blocks == CARVED && stats.skipped_caches == 0 && stats_add_up(&stats) &&
+                   arena_check(arena) == 0
+               ? 0
+               : 1;
+}
+
+/* Its cache is abandoned there, and what it carved is live. */
+static void the_child_of_a_fork_counts_what_such_a_thread_carved(void **state)
+{
+    pthread_barrier_t barrier;
+    pthread_t thread;
+
+    (void)state;
+    must(pthread_barrier_init(&barrier, NULL, 2) == 0);
+    start_thread(&thread, carve_and_stay_inside, &barrier);
+    pthread_barrier_wait(&barrier);
+    must_end_well(status_of_child(count_in_child, NULL, 60));
+    pthread_barrier_wait(&barrier);
+    must(pthread_join(thread, NULL) == 0 && pthread_barrier_destroy(&barrier) == 0);
+    arena_free_batch(arena, carved, CARVED);
+}
+
 static void pieces_grow_up_to_their_bound(void **state)
 {
     (void)state;
@@ -119,6 +145,63 @@ static void pieces_grow_up_to_their_bound(void **state)
             arena_alloc(arena, size);
     }
     assert_int_equal(own_cache()->next_piece_bytes, PIECE_MAX_BYTES);
+}
+
+/* --- plain ones --- */
+
+static void larger_ones_are_carved_of_just_their_size(void **state)
+{
+    (void)state;
+    char *small = take(100), *plain = take(2000), *largest = take(PIECE_PLAIN_MAX), *behind = take(100);
+    assert_ptr_equal(plain, small + chunk_size(chunk_of(small)));
+    assert_ptr_equal(largest, plain + chunk_size(chunk_of(plain)));
+    assert_ptr_equal(behind, largest + chunk_size(chunk_of(largest)));
+    assert_true(chunk_is_plain(chunk_class(chunk_of(plain))));
+    assert_int_equal(arena_usable_size(arena, plain), arena_good_size(arena, 2000));
+    const cache_t *cache = own_cache();
+    assert_int_equal(cache->plain_blocks, 2);
+    arena_stats_t stats = stats_of(arena);
+    assert_int_equal(cache->plain_blocks, 0);
+    assert_int_equal(stats.live_blocks, 4);
+    assert_true(stats_add_up(&stats));
+    arena_free(arena, plain);
+    arena_free(arena, largest);
+    assert_int_equal(stats_of(arena).live_blocks, 2);
+    assert_int_equal(arena_check(arena), 0);
+}
+
+static void still_larger_ones_are_not(void **state)
+{
+    (void)state;
+    char *block = take(100);
+    chunk_t *piece = own_cache()->piece;
+    take(PIECE_PLAIN_MAX + 1);
+    assert_ptr_equal(own_cache()->piece, piece);
+    assert_ptr_equal(piece, chunk_next(chunk_of(block)));
+}
+
+static void what_was_freed_serves_before_more_is_carved(void **state)
+{
+    (void)state;
+    void *first = take(2000);
+    take(100);
+    arena_free(arena, first);
+    chunk_t *piece = own_cache()->piece;
+    assert_ptr_equal(take(2000), first);
+    take(2000);
+    assert_ptr_equal(own_cache()->piece, piece);
+    arena_reset(arena);
+    first = take(2000);
+    assert_ptr_equal(take(2000), (char *)first + chunk_size(chunk_of(first)));
+}
+
+static void many_of_a_class_are_in_slabs_all_the_same(void **state)
+{
+    (void)state;
+    unsigned uses = uses_to_earn(2000);
+    for (unsigned i = 0; i < uses; i++)
+        assert_true(is_chunk(take(2000)));
+    assert_true(is_in_slab(take(2000)));
 }
 
 /* --- slabs --- */
@@ -210,7 +293,12 @@ int main(void)
         in_roomy_arena(what_is_left_of_a_piece_is_an_open_chunk_of_its_owner),
         in_roomy_arena(statistics_close_a_piece_and_count_what_was_carved),
         in_roomy_arena(what_a_thread_carved_that_cannot_be_stopped_is_never_less_than_nothing),
+        in_roomy_arena(the_child_of_a_fork_counts_what_such_a_thread_carved),
         in_roomy_arena(pieces_grow_up_to_their_bound),
+        in_roomy_arena(larger_ones_are_carved_of_just_their_size),
+        in_roomy_arena(still_larger_ones_are_not),
+        in_roomy_arena(what_was_freed_serves_before_more_is_carved),
+        in_roomy_arena(many_of_a_class_are_in_slabs_all_the_same),
         in_roomy_arena(a_class_with_enough_live_blocks_gets_slabs),
         in_roomy_arena(a_class_with_few_live_blocks_stays_in_chunks_for_a_while),
         in_roomy_arena(a_class_found_busy_at_a_tick_gets_slabs),
