@@ -189,17 +189,17 @@ static bool grow_by_and_lock(arena_t *arena, size_t bytes)
     return false;
 }
 
-/* A mapping of `need` to `most` bytes as it is, or `want` bytes of a longer one. */
-static bool grow_from_stock_and_lock(arena_t *arena, size_t need, size_t want, size_t most)
+/* By `want` bytes of a longer mapping, or one of `need` to `want` as it is. */
+static bool grow_from_stock_and_lock(arena_t *arena, size_t need, size_t want)
 {
     if (arena->source != ARENA_SOURCE_MMAP || (arena->flags & (ARENA_PREFAULT | ARENA_HUGE_PAGES)) != 0) {
         return false;
     }
     span_t span = {.source = ARENA_SOURCE_MMAP, .kind = KIND_FREE_DIRTY, .in_map = true};
-    span.start = stock_take(need, most, &span.bytes);
+    span.bytes = want;
+    span.start = stock_cut(want);
     if (span.start == NULL) {
-        span.bytes = want;
-        span.start = stock_cut(want);
+        span.start = stock_take(need, want, &span.bytes);
     }
     if (span.start == NULL) {
         return false;
@@ -243,14 +243,14 @@ bool region_grow_and_lock(arena_t *arena, size_t need)
     need = align_up(need + (arena->source == ARENA_SOURCE_HOOKS ? 16 : 0), /* may come unaligned */
                     source_grain(arena));
     size_t want = max_size(need, next_region_bytes(arena));
-    return grow_from_stock_and_lock(arena, need, want, max_size(4 * want, need)) ||
-           grow_by_and_lock(arena, want) || (want > need && grow_by_and_lock(arena, need));
+    return grow_from_stock_and_lock(arena, need, want) || grow_by_and_lock(arena, want) ||
+           (want > need && grow_by_and_lock(arena, need));
 }
 
 bool region_grow_warm_and_lock(arena_t *arena, size_t need)
 {
     need = align_up(need, GRANULE);
-    return grow_from_stock_and_lock(arena, need, need, need);
+    return grow_from_stock_and_lock(arena, need, need);
 }
 
 void region_add_buffer(arena_t *arena, char *start, size_t bytes)

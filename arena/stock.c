@@ -73,18 +73,6 @@ bool stock_has_room(size_t bytes)
     return has;
 }
 
-size_t stock_put(void *start, size_t bytes)
-{
-    lock_acquire(&lock);
-    size_t kept = room_locked(bytes);
-    if (kept == 0 || !add_locked((entry_t){at(start, bytes - kept), kept})) {
-        kept = 0;
-    }
-    refused_bytes += bytes - kept;
-    lock_release(&lock);
-    return kept;
-}
-
 void stock_note_mapped(size_t bytes)
 {
     lock_acquire(&lock);
@@ -163,7 +151,7 @@ size_t stock_trim(size_t keep)
 void stock_decay(uint64_t now_ms)
 {
     lock_acquire(&lock);
-    bool due = now_ms - decayed_ms >= PURGE_DELAY_MS;
+    bool due = now_ms >= decayed_ms + PURGE_DELAY_MS;
     size_t keep = held_bytes / 2;
     if (due) {
         decayed_ms = now_ms;
@@ -174,6 +162,19 @@ void stock_decay(uint64_t now_ms)
     if (due) {
         stock_trim(keep < FIRST_REGION_BYTES ? 0 : keep);
     }
+}
+
+size_t stock_put(void *start, size_t bytes)
+{
+    stock_decay(os_now_ms()); /* where nothing else tells that time goes by */
+    lock_acquire(&lock);
+    size_t kept = room_locked(bytes);
+    if (kept == 0 || !add_locked((entry_t){at(start, bytes - kept), kept})) {
+        kept = 0;
+    }
+    refused_bytes += bytes - kept;
+    lock_release(&lock);
+    return kept;
 }
 
 size_t stock_bytes(void)

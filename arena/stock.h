@@ -13,7 +13,7 @@
 #include <stddef.h>
 
 /* Keeps a mapping of whole granules, contents unknown, or its end; returns how many bytes. The caller unmaps those
- * before them. */
+ * before them. Looks at the clock, and may unmap what lies there: no mutex of an arena is held. */
 HIDDEN size_t stock_put(void *start, size_t bytes);
 
 /* Whether it would keep a part of so much that is worth it, as far as can be told. */

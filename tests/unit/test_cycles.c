@@ -56,7 +56,7 @@ static void what_an_arena_had_is_there_for_the_next(void **state)
     for (size_t i = 0; i < sizeof works / sizeof works[0]; i++) {
         must(drop_what_is_warm(NULL) == 0);
         size_t first, last = last_of_cycles(&works[i], &first);
-        assert_in_range(last, 0, first / 4);
+        assert_in_range(last, 0, first / 3);
     }
 }
 
@@ -72,6 +72,8 @@ static void and_goes_when_no_next_one_comes(void **state)
         must(now_seconds() < until);
         for (int i = 0; i < 1000; i++)
             arena_free(other, arena_alloc(other, 64));
+        if (!ARENA_TCACHE)
+            cycle(&(work_t){1, 100}); /* without caches time is looked at by who destroys an arena */
     }
     arena_destroy(other);
 }
