@@ -441,9 +441,9 @@ void *alloc_exact(arena_t *arena, size_t request, bool *settle, bool *zero)
     return block;
 }
 
-void alloc_uncount(arena_t *arena)
+void alloc_count(arena_t *arena, int allocations)
 {
     lock_acquire(&arena->lock);
-    arena->totals.allocations--;
+    arena->totals.allocations += (uint64_t)allocations;
     lock_release(&arena->lock);
 }

@@ -112,7 +112,7 @@ INLINE void alloc_count_chunk_locked(arena_t *arena, unsigned mark, int blocks)
     }
 }
 
-/* An allocation that the application never saw. */
-HIDDEN void alloc_uncount(arena_t *arena);
+/* Allocations that were not counted, or (-1) one that the application never saw. */
+HIDDEN void alloc_count(arena_t *arena, int allocations);
 
 #endif

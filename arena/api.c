@@ -64,7 +64,7 @@ static void *aligned_from_cache(arena_t *arena, size_t alignment, size_t size)
         return block;
     }
     arena_free(arena, block);
-    alloc_uncount(arena);
+    alloc_count(arena, -1);
     return NULL;
 }
 

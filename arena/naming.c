@@ -76,7 +76,7 @@ void *arena_alloc_named(arena_t *arena, size_t size, const char *name)
     void *block = watched ? alloc_unwatched(arena, size) : arena_alloc(arena, size);
     if (block != NULL && name != NULL && !set_name(arena, block, name)) {
         alloc_free(arena, block);
-        alloc_uncount(arena);
+        alloc_count(arena, -1);
         errno = ENOMEM;
         return NULL;
     }

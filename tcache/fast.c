@@ -57,7 +57,10 @@ HIT void cache_free_chunk(cache_t *cache, void *block)
     uint64_t header = chunk_header(chunk_of(block));
     unsigned class = chunk_class_of(block, header);
     if (UNLIKELY(!chunk_is_classed(class) || !chunk_size_fits_class(header, class))) {
-        cache->plain_freed = true;
+        if (chunk_is_plain(class)) {
+            cache_free_plain(cache, block);
+            return;
+        }
         cache_free_other(cache->arena, block);
         return;
     }

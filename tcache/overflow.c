@@ -175,6 +175,15 @@ void cache_free_home(cache_t *cache, void *block)
     cache_end_slow(cache);
 }
 
+/* No magazine holds it. */
+void cache_free_plain(cache_t *cache, void *block)
+{
+    arena_t *arena = cache->arena;
+    cache->plain_freed = true;
+    cache_leave(&thread_self);
+    alloc_public_free(arena, block);
+}
+
 /* The class under which a cache may hold the block, or 0: it is large, plain, or no block at all. The mutex
  * buys a look at the slab's bitmap: a block that has gone home already is found out here. A name goes. */
 static unsigned cacheable_class(arena_t *arena, const void *block)

@@ -18,6 +18,8 @@ enum {
     FILL_LATE = 2048
 };
 
+static void *alloc_slow(arena_t *arena, size_t size, bool *zero);
+
 /* Inside; leaves. */
 static NOINLINE void *alloc_from_own(cache_t *cache, size_t class)
 {
@@ -25,6 +27,35 @@ static NOINLINE void *alloc_from_own(cache_t *cache, size_t class)
     void *block = cache_pop(cache, class);
     cache_count_allocation(cache);
     cache_leave(&thread_self);
+    return block;
+}
+
+/*
+ * Inside; leaves. A chunk of just that size: as alloc_slow would find it, but without the cache's mutex. What is noted of
+ * it is noted afterwards, or what comes next would find the class worth a magazine, and round the request.
+ */
+static NOINLINE void *alloc_plain(cache_t *cache, unsigned class, size_t request)
+{
+    arena_t *arena = cache->arena;
+    bool settle = false, zero;
+    cache_leave(&thread_self);
+    void *block = alloc_exact(arena, request, &settle, &zero);
+    if (UNLIKELY(block == NULL)) {
+        return alloc_slow(arena, request, &zero);
+    }
+    cache_enter(&thread_self);
+    cache = record_lookup(arena->index);
+    if (LIKELY(cache != NULL)) {
+        cache_count_miss(cache, class);
+        cache_count_allocation(cache);
+    }
+    cache_leave(&thread_self);
+    if (UNLIKELY(cache == NULL)) { /* somebody looks into it */
+        alloc_count(arena, 1);
+    }
+    if (UNLIKELY(settle)) {
+        alloc_settle(arena);
+    }
     return block;
 }
 
@@ -45,6 +76,8 @@ void *cache_alloc_empty(cache_t *cache, size_t class, size_t request)
         block = piece_carve(cache, class);
     } else if (block == NULL && piece_serves_plain(cache, class, request)) {
         block = piece_carve_plain(cache, (unsigned)class, request);
+    } else if (block == NULL && request <= LARGE_MIN_BYTES && !cache_has_magazine(cache, (unsigned)class)) {
+        return alloc_plain(cache, (unsigned)class, request);
     }
     if (UNLIKELY(block == NULL)) {
         return cache_alloc_miss(cache->arena, request);

@@ -309,6 +309,7 @@ HIDDEN void cache_free_other(arena_t *arena, void *block);
 /* A block that is not in a slab: its header tells the class, if it is a header at all. Inside. */
 HIDDEN void cache_free_chunk(cache_t *cache, void *block);
 HIDDEN void cache_free_home(cache_t *cache, void *block);
+HIDDEN void cache_free_plain(cache_t *cache, void *block);
 
 /* What its magazines hold of classes from `least` on; the cache's mutex is held. */
 HIDDEN size_t cache_held_bytes(const cache_t *cache, unsigned least);
