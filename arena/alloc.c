@@ -22,7 +22,8 @@
 static size_t bytes_to_graduate(const arena_t *arena, unsigned class)
 {
     size_t bytes = sizeclass_bytes[class];
-    return is_tight(arena) ? GRANULE / 2 * bytes / (sizeclass_chunk[class] - bytes) : GRADUATE_BYTES;
+    return is_tight(arena) ? GRANULE / 2 * bytes / (sizeclass_chunk[class] - bytes)
+                           : alloc_chunk_share(arena, bytes);
 }
 
 bool alloc_wants_slab_locked(arena_t *arena, unsigned class)

@@ -101,6 +101,23 @@ HIDDEN size_t alloc_lower_break(arena_t *arena, size_t keep_bytes);
 /* Called every now and then by threads that allocate: purges what has been free for a while. */
 HIDDEN void alloc_tick(arena_t *arena);
 
+/*
+ * Bytes of a class that may live in chunks before it has slabs, of which each block takes `block_bytes`. While nothing was
+ * freed they are more: an arena for one task, destroyed as a whole, has much of its pages' rest in each slab, and no use for
+ * blocks that come back.
+ */
+INLINE size_t alloc_chunk_share(const arena_t *arena, size_t block_bytes)
+{
+    bool freed = atomic_load_explicit(&arena->granules->freed, memory_order_relaxed);
+    return freed ? GRADUATE_BYTES : min_size(GRADUATE_BLOCKS * block_bytes, GRADUATE_MOST);
+}
+
+/* A block came back. Any thread. */
+INLINE void alloc_note_freed(arena_t *arena)
+{
+    atomic_store_explicit(&arena->granules->freed, true, memory_order_relaxed);
+}
+
 /* Whether the class has slabs by now: enough of it lives in chunks. Not of a buffer. */
 HIDDEN bool alloc_wants_slab_locked(arena_t *arena, unsigned class);
 

@@ -141,11 +141,14 @@ enum {
 #define RETAIN_SHARE 4 /* or 1/4 of the chunk runs: what blocks of many sizes leave between them */
 #define PIECE_FIRST_BYTES (16 * KIB) /* what a thread carves from in a young arena: first, and later */
 #define PIECE_MAX_BYTES (32 * KIB)
-#define PIECE_PLAIN_MAX (4 * KIB) /* the largest request that is carved there */
-#define GROWTH_SHARE 4            /* a block that is reallocated to more gets 1/4 more than it had at least */
-#define ROOM_BYTES (4 * GRANULE)  /* and 1/8 of what is in use: free chunks that end room for growth */
-#define GRADUATE_BYTES (4 * KIB)  /* chunk-backed bytes of a class before it gets slabs */
-#define TIGHT_BYTES (64 * MIB)    /* below this limit a slab of each class would be much of it */
+#define PIECE_LEAST_BYTES (2 * KIB) /* what a closed one leaves is carved again if it is as much */
+#define PIECE_PLAIN_MAX (4 * KIB)   /* the largest request that is carved there */
+#define GROWTH_SHARE 4           /* a block that is reallocated to more gets 1/4 more than it had at least */
+#define ROOM_BYTES (4 * GRANULE) /* and 1/8 of what is in use: free chunks that end room for growth */
+#define GRADUATE_BYTES (4 * KIB) /* chunk-backed bytes of a class before it gets slabs; */
+#define GRADUATE_BLOCKS 256      /* so many blocks, whose headers take a page, or */
+#define GRADUATE_MOST (32 * KIB) /* this, as long as nothing was freed */
+#define TIGHT_BYTES (64 * MIB)   /* below this limit a slab of each class would be much of it */
 #define FIRST_REGION_BYTES (2 * GRANULE)
 #define REGION_MAX_BYTES (64 * MIB) /* regions grow up to this; larger ones only on demand */
 #define LARGE_MIN_BYTES \

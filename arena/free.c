@@ -74,7 +74,7 @@ static void count_earned_by(granules_t *granules, unsigned class)
 static void count_earned_locked(arena_t *arena, size_t usable)
 {
     size_t least = align_down(usable, CHUNK_LINE);
-    if (arena->granules != NULL && usable > SLAB_MAX && least <= CLASS_MAX) {
+    if (usable > SLAB_MAX && least <= CLASS_MAX) {
         unsigned first = sizeclass_of(max_size(least, SLAB_MAX + 1));
         unsigned last = sizeclass_of(min_size(usable, CLASS_MAX));
         count_earned_by(arena->granules, first);
@@ -99,7 +99,8 @@ static misuse_t put_chunk_locked(arena_t *arena, void *block, uint32_t entry, bo
     if (LIKELY(wrong == MISUSE_NONE)) {
         unsigned class = chunk_class_of(block, header);
         alloc_count_chunk_locked(arena, class, -1);
-        if (earns) {
+        if (earns && !arena->in_buffer) {
+            alloc_note_freed(arena);
             count_earned_locked(arena, carve_usable_of(header, class));
         }
     }

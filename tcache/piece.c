@@ -73,6 +73,9 @@ void piece_open(cache_t *cache, unsigned class)
         if (chunk == NULL && carve_grow_locked(arena, bytes)) {
             chunk = carve_take_locked(arena, bytes, CHUNK_PIECE, &zero);
         }
+        for (size_t less = bytes / 2; chunk == NULL && less >= PIECE_LEAST_BYTES; less /= 2) {
+            chunk = carve_take_locked(arena, less, CHUNK_PIECE, &zero);
+        }
         if (chunk != NULL) {
             cache->piece = chunk;
             cache->piece_bytes = chunk_size(chunk);

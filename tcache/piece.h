@@ -13,7 +13,8 @@
 /* Whether the class has not had its share. */
 INLINE bool piece_is_young(const cache_t *cache, size_t class)
 {
-    return cache->carved[class] + (size_t)sizeclass_chunk[class] <= GRADUATE_BYTES;
+    size_t size = sizeclass_chunk[class];
+    return cache->carved[class] + size <= alloc_chunk_share(cache->arena, size);
 }
 
 /*

@@ -62,7 +62,7 @@ typedef struct cache {
     uint32_t plain_blocks;              /* and how many they are */
     bool plain_freed;                   /* by this thread: what is free serves before more is carved */
     uint16_t missed[CLASSES + 1];       /* uses without a magazine, up to EARN_LONGEST */
-    uint16_t carved[SMALL_CLASSES + 1]; /* bytes of a class; from GRADUATE_BYTES on it has slabs */
+    uint16_t carved[SMALL_CLASSES + 1]; /* bytes of a class; from alloc_chunk_share on it has slabs */
     uint16_t carved_noted[SMALL_CLASSES + 1]; /* when the arena last counted what was carved */
 
     /* under lock, or stopped */

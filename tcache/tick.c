@@ -103,7 +103,7 @@ static bool promote(cache_t *cache, unsigned class)
     arena->granules->graduated |= (uint64_t)1 << class;
     lock_release(&arena->lock);
     piece_count(cache);
-    cache->carved[class] = cache->carved_noted[class] = GRADUATE_BYTES;
+    cache->carved[class] = cache->carved_noted[class] = GRADUATE_MOST;
     cache->graduated |= (uint64_t)1 << class;
     do {
         cache_empty_loaded(cache, class);

@@ -206,17 +206,69 @@ static void many_of_a_class_are_in_slabs_all_the_same(void **state)
 
 /* --- slabs --- */
 
+static size_t in_chunks_of(size_t size)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < 3000; i++)
+        count += is_chunk(take(size));
+    must(is_in_slab(take(size)));
+    return count;
+}
+
 static void a_class_with_enough_live_blocks_gets_slabs(void **state)
 {
-    size_t in_chunks = 0, usable = class_bytes(64);
+    (void)state;
+    arena_free(arena, take(300));
+    size_t bytes = in_chunks_of(64) * class_bytes(64);
+    assert_true(bytes <= 2 * GRADUATE_BYTES);
+    assert_true(bytes >= GRADUATE_BYTES / 2);
+    assert_true(stats_of(arena).slabs != 0);
+}
+
+static void where_nothing_was_freed_it_takes_more_of_them(void **state)
+{
+    (void)state;
+    assert_int_equal(in_chunks_of(16), GRADUATE_BLOCKS);
+    assert_int_equal(in_chunks_of(64), GRADUATE_BLOCKS);
+    size_t bytes = in_chunks_of(1024) * class_bytes(1024);
+    assert_true(bytes >= GRADUATE_MOST - 2048 && bytes <= GRADUATE_MOST);
+    arena_reset(arena);
+    assert_int_equal(in_chunks_of(16), GRADUATE_BLOCKS);
+}
+
+static void *free_it(void *block)
+{
+    arena_free(arena, block);
+    return NULL;
+}
+
+/* Whoever freed it, and whatever took it: a magazine, or the arena where another thread begins with a free. */
+static void a_free_by_another_thread_counts_as_well(void **state)
+{
+    (void)state;
+    run_thread(free_it, take(300));
+    assert_true(in_chunks_of(64) * class_bytes(64) <= 2 * GRADUATE_BYTES);
+}
+
+/* An arena for one task takes little more than its blocks, and hardly a lock: what a piece leaves, or a region, is carved. */
+static void many_blocks_of_many_sizes_take_little_room(void **state)
+{
+    size_t pieces = 0, bytes = 0;
+    rng_t rng = {1};
 
     (void)state;
-    for (size_t i = 0; i < 3000; i++)
-        in_chunks += is_chunk(take(64));
-    assert_true(in_chunks * usable <= 2 * GRADUATE_BYTES);
-    assert_true(in_chunks * usable >= GRADUATE_BYTES / 2);
-    assert_true(is_in_slab(take(64)));
-    assert_true(stats_of(arena).slabs != 0);
+    for (size_t i = 0; i < 1000; i++) {
+        size_t size = 1 + rng_below(&rng, (size_t)16 << rng_below(&rng, 7));
+        const chunk_t *block = chunk_of(take(size));
+        const cache_t *cache = own_cache();
+        must(is_chunk(chunk_block(block)));
+        pieces += cache->piece != chunk_next(block);
+        bytes += arena_good_size(arena, size);
+    }
+    arena_stats_t stats = stats_of(arena);
+    assert_true(pieces <= 4 * bytes / PIECE_MAX_BYTES);
+    assert_int_equal(stats.slabs, 0);
+    assert_true(stats.mapped_bytes - stats.free_bytes <= bytes + bytes / 8);
 }
 
 static void *alloc_and_free_often(void *unused)
@@ -300,6 +352,9 @@ int main(void)
         in_roomy_arena(what_was_freed_serves_before_more_is_carved),
         in_roomy_arena(many_of_a_class_are_in_slabs_all_the_same),
         in_roomy_arena(a_class_with_enough_live_blocks_gets_slabs),
+        in_roomy_arena(where_nothing_was_freed_it_takes_more_of_them),
+        in_roomy_arena(a_free_by_another_thread_counts_as_well),
+        in_arena(many_blocks_of_many_sizes_take_little_room),
         in_roomy_arena(a_class_with_few_live_blocks_stays_in_chunks_for_a_while),
         in_roomy_arena(a_class_found_busy_at_a_tick_gets_slabs),
         without_slabs(without_slabs_no_class_ever_gets_one),

@@ -329,7 +329,7 @@ static void *free_few(void *unused)
 /* Allocations that two magazines serve count as others do: what other classes hold goes home, in time. */
 static void what_other_classes_hold_goes_home_meanwhile(void **state)
 {
-    enum { OTHER = 512, SOME = 10 };
+    enum { OTHER = 512, SOME = 4 };
     static void *others[SOME];
     size_t turns = 0, turns_split = 0;
 
