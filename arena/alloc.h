@@ -112,7 +112,7 @@ INLINE size_t alloc_chunk_share(const arena_t *arena, size_t block_bytes)
     return freed ? GRADUATE_BYTES : min_size(GRADUATE_BLOCKS * block_bytes, GRADUATE_MOST);
 }
 
-/* A block came back. Any thread. */
+/* A block of a small class came back. Any thread. */
 INLINE void alloc_note_freed(arena_t *arena)
 {
     atomic_store_explicit(&arena->granules->freed, true, memory_order_relaxed);

@@ -100,7 +100,9 @@ static misuse_t put_chunk_locked(arena_t *arena, void *block, uint32_t entry, bo
         unsigned class = chunk_class_of(block, header);
         alloc_count_chunk_locked(arena, class, -1);
         if (earns && !arena->in_buffer) {
-            alloc_note_freed(arena);
+            if (class <= SMALL_CLASSES) {
+                alloc_note_freed(arena);
+            }
             count_earned_locked(arena, carve_usable_of(header, class));
         }
     }

@@ -80,7 +80,7 @@ typedef struct {
     /* small classes: usable bytes that live in chunks, short of what caches carved; and a bit each for those with slabs */
     ptrdiff_t chunk_bytes[SMALL_CLASSES + 1];
     uint64_t graduated;
-    _Atomic bool freed; /* a block was, by anyone; relaxed, a hint: see alloc_chunk_share */
+    _Atomic bool freed; /* a block of a small class was; relaxed, a hint: see alloc_chunk_share */
     /* classes above SLAB_MAX: frees that no magazine took, up to EARN_FREES; relaxed, a hint. See alloc_has_earned */
     _Atomic(uint8_t) earned[CLASSES - SLAB_CLASSES];
     size_t clean_taken_bytes; /* out of clean runs while there were dirty ones, since the last purge */

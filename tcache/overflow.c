@@ -132,7 +132,9 @@ static void free_slow(cache_t *cache, unsigned class, void *block)
 {
     arena_t *arena = cache->arena;
     bool done = false;
-    alloc_note_freed(arena);
+    if (!thread_self.record->crowded) { /* or none of its arenas is worth so many slabs' pages */
+        alloc_note_freed(arena);
+    }
     lock_acquire(&cache->lock);
     if (last_freed(cache, class) == block) {
         cache->wrong = MISUSE_DOUBLE_FREE;

@@ -69,12 +69,12 @@ void piece_open(cache_t *cache, unsigned class)
     bool young =
         class > SMALL_CLASSES || (piece_is_young(cache, class) && !alloc_wants_slab_locked(arena, class));
     if (young) {
-        chunk_t *chunk = carve_take_locked(arena, bytes, CHUNK_PIECE, &zero);
+        chunk_t *chunk = NULL;
+        for (size_t most = bytes; chunk == NULL && most >= PIECE_LEAST_BYTES; most /= 2) {
+            chunk = carve_take_locked(arena, most, CHUNK_PIECE, &zero);
+        }
         if (chunk == NULL && carve_grow_locked(arena, bytes)) {
             chunk = carve_take_locked(arena, bytes, CHUNK_PIECE, &zero);
-        }
-        for (size_t less = bytes / 2; chunk == NULL && less >= PIECE_LEAST_BYTES; less /= 2) {
-            chunk = carve_take_locked(arena, less, CHUNK_PIECE, &zero);
         }
         if (chunk != NULL) {
             cache->piece = chunk;

@@ -90,13 +90,14 @@ static bool decay(cache_t *cache, unsigned allocating)
 
 /*
  * A class that is found allocating at a tick is a busy one: it gets slabs although few of its blocks
- * live, and its chunk-backed blocks go home, so that it runs on slabs from here on.
+ * live, and its chunk-backed blocks go home, so that it runs on slabs from here on. Not where a thread has many arenas:
+ * none of them is so busy, and a page of each class's slab in each is much.
  */
 static bool promote(cache_t *cache, unsigned class)
 {
     arena_t *arena = cache->arena;
     if (class > SMALL_CLASSES || (cache->graduated >> class & 1) != 0 || cache_is_split(cache, class) ||
-        !may_have_slabs(arena, class) || is_tight(arena)) {
+        !may_have_slabs(arena, class) || is_tight(arena) || thread_self.record->crowded) {
         return false;
     }
     lock_acquire(&arena->lock);

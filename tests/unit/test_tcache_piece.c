@@ -2,6 +2,7 @@
  * test_tcache_piece.c: how a class begins in a thread's cache: blocks carved from a piece, and slabs once they are many.
  */
 #define _GNU_SOURCE
+#include "../../tcache/surplus.h"
 #include "tcache_support.h"
 
 /* --- pieces --- */
@@ -299,6 +300,43 @@ static void a_class_found_busy_at_a_tick_gets_slabs(void **state)
     arena_free(arena, block);
 }
 
+static void *use_this_arena_among_many(void *unused)
+{
+    enum { OTHERS = CACHES_LEAST };
+    arena_t *others[OTHERS];
+
+    for (size_t i = 0; i < OTHERS; i++)
+        must((others[i] = arena_create(NULL)) != NULL && arena_alloc(others[i], 16) != NULL);
+    arena_free(arena, take(300));
+    must(thread_self.record->crowded);
+    churn(2 * TICK_ALLOCATIONS + 10, 32);
+    must(is_chunk(take(32)));
+    must(in_chunks_of(64) == GRADUATE_BLOCKS);
+    for (size_t i = 0; i < OTHERS; i++)
+        arena_destroy(others[i]);
+    churn(2 * TICK_ALLOCATIONS + 10, 128);
+    must(!thread_self.record->crowded && is_in_slab(take(128)));
+    return unused;
+}
+
+static void where_a_thread_has_many_arenas_none_is_busy(void **state)
+{
+    (void)state;
+    run_thread(use_this_arena_among_many, NULL);
+}
+
+static void a_hole_is_carved_before_more_room_is_taken(void **state)
+{
+    (void)state;
+    void *hole = take(PIECE_PLAIN_MAX + 1), *behind = take(PIECE_PLAIN_MAX + 1);
+    must(is_chunk(hole) && is_chunk(behind));
+    take(chunk_size(chunk_next(chunk_of(behind))) - PIECE_LEAST_BYTES / 2);
+    arena_free(arena, hole);
+    char *first = take(64);
+    assert_ptr_equal(first, hole);
+    assert_ptr_equal(take(100), first + chunk_size(chunk_of(first)));
+}
+
 static void without_slabs_no_class_ever_gets_one(void **state)
 {
     (void)state;
@@ -357,6 +395,8 @@ int main(void)
         in_arena(many_blocks_of_many_sizes_take_little_room),
         in_roomy_arena(a_class_with_few_live_blocks_stays_in_chunks_for_a_while),
         in_roomy_arena(a_class_found_busy_at_a_tick_gets_slabs),
+        in_roomy_arena(where_a_thread_has_many_arenas_none_is_busy),
+        in_roomy_arena(a_hole_is_carved_before_more_room_is_taken),
         without_slabs(without_slabs_no_class_ever_gets_one),
         in_roomy_arena(every_allocation_is_counted_over_ticks),
         in_roomy_arena(a_refill_gives_ascending_addresses),
