@@ -228,9 +228,11 @@ static void empty(arena_t *arena, bool keep_first)
     names_release(names);
     large_release(arena, larges, keep_first);
     region_release(arena, regions, keep_first);
-    lock_acquire(&arena->lock);
-    alloc_adopt_raw_locked(arena);
-    lock_release(&arena->lock);
+    if (arena->regions != NULL) { /* kept, or the source refused them: written under both locks */
+        lock_acquire(&arena->lock);
+        alloc_adopt_raw_locked(arena);
+        lock_release(&arena->lock);
+    }
     lock_release(&arena->grow);
 }
 

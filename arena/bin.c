@@ -144,8 +144,7 @@ static chunk_t *find_good(const chunk_bins_t *bins, size_t size)
     if (chunk != NULL && chunk_size(chunk) >= size) {
         return chunk;
     }
-    unsigned above = binmap_index_above(size >> UNIT_LOG2, bins->steps_log2, bins->levels);
-    unsigned higher = binmap_next(&bins->used, above, bins->steps_log2);
+    unsigned higher = binmap_next(&bins->used, own + 1, bins->steps_log2);
     if (LIKELY(higher < last)) {
         return bins->heads[higher];
     }

@@ -282,10 +282,13 @@ bool large_unpark(arena_t *arena, size_t need)
     const park_t *park = &arena->granules->park;
     char *start = park->start;
     size_t bytes = park->bytes;
+    if (bytes == 0) {
+        return false;
+    }
     lock_acquire(&arena->lock);
     size_t mapped = arena->totals.mapped_bytes;
     lock_release(&arena->lock);
-    if (bytes == 0 || mapped - min_size(park->mapped_bytes, mapped) < bytes / UNPARK_SHARE) {
+    if (mapped - min_size(park->mapped_bytes, mapped) < bytes / UNPARK_SHARE) {
         return false;
     }
     bool passes = need <= align_down(bytes, GRANULE) && pass_to_chunks(arena, start, bytes);

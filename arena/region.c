@@ -10,9 +10,12 @@
 
 bool region_reserve(arena_t *arena, size_t bytes)
 {
+    if (arena->limit_bytes == 0) {
+        return true;
+    }
     lock_acquire(&arena->lock);
-    size_t most = arena->limit_bytes == 0 ? SIZE_MAX : arena->limit_bytes;
-    bool fits = bytes <= most - arena->totals.mapped_bytes - arena->granules->reserved_bytes;
+    size_t held = arena->totals.mapped_bytes + arena->granules->reserved_bytes;
+    bool fits = bytes <= arena->limit_bytes - held;
     arena->granules->reserved_bytes += fits ? bytes : 0;
     lock_release(&arena->lock);
     return fits;
@@ -20,6 +23,9 @@ bool region_reserve(arena_t *arena, size_t bytes)
 
 void region_unreserve(arena_t *arena, size_t bytes)
 {
+    if (arena->limit_bytes == 0) {
+        return;
+    }
     lock_acquire(&arena->lock);
     arena->granules->reserved_bytes -= bytes;
     lock_release(&arena->lock);
@@ -28,7 +34,7 @@ void region_unreserve(arena_t *arena, size_t bytes)
 void region_count_locked(arena_t *arena, size_t bytes)
 {
     totals_t *totals = &arena->totals;
-    arena->granules->reserved_bytes -= bytes;
+    arena->granules->reserved_bytes -= arena->limit_bytes == 0 ? 0 : bytes;
     totals->mapped_bytes += bytes;
     totals->peak_mapped_bytes = max_size(totals->peak_mapped_bytes, totals->mapped_bytes);
 }

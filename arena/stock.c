@@ -17,8 +17,8 @@ static entry_t entries[ENTRIES];
 static unsigned used;
 static size_t held_bytes;
 static size_t most_bytes = STOCK_MAX_BYTES;
-static size_t refused_bytes; /* lately, as it was full */
-static uint64_t decayed_ms;
+static size_t refused_bytes;        /* lately, as it was full */
+static _Atomic uint64_t decayed_ms; /* relaxed: read without it, too */
 
 /* Out of the table; the others keep their order. */
 static entry_t remove_locked(unsigned index)
@@ -148,13 +148,21 @@ size_t stock_trim(size_t keep)
     }
 }
 
+static bool is_due(uint64_t now_ms)
+{
+    return now_ms >= atomic_load_explicit(&decayed_ms, memory_order_relaxed) + PURGE_DELAY_MS;
+}
+
 void stock_decay(uint64_t now_ms)
 {
+    if (!is_due(now_ms)) {
+        return;
+    }
     lock_acquire(&lock);
-    bool due = now_ms >= decayed_ms + PURGE_DELAY_MS;
+    bool due = is_due(now_ms); /* still: another thread may have been faster */
     size_t keep = held_bytes / 2;
     if (due) {
-        decayed_ms = now_ms;
+        atomic_store_explicit(&decayed_ms, now_ms, memory_order_relaxed);
         refused_bytes = 0;
         most_bytes = STOCK_MAX_BYTES + (most_bytes - STOCK_MAX_BYTES) / 2;
     }

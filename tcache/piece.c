@@ -70,7 +70,8 @@ void piece_open(cache_t *cache, unsigned class)
         class > SMALL_CLASSES || (piece_is_young(cache, class) && !alloc_wants_slab_locked(arena, class));
     if (young) {
         chunk_t *chunk = NULL;
-        for (size_t most = bytes; chunk == NULL && most >= PIECE_LEAST_BYTES; most /= 2) {
+        size_t most = arena->totals.free_chunk_bytes < PIECE_LEAST_BYTES ? 0 : bytes;
+        for (; chunk == NULL && most >= PIECE_LEAST_BYTES; most /= 2) {
             chunk = carve_take_locked(arena, most, CHUNK_PIECE, &zero);
         }
         if (chunk == NULL && carve_grow_locked(arena, bytes)) {
