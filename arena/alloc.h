@@ -112,10 +112,12 @@ INLINE size_t alloc_chunk_share(const arena_t *arena, size_t block_bytes)
     return freed ? GRADUATE_BYTES : min_size(GRADUATE_BLOCKS * block_bytes, GRADUATE_MOST);
 }
 
-/* A block of a small class came back. Any thread. */
+/* A block of a small class came back. Any thread; stored once, as others read what lies beside it. */
 INLINE void alloc_note_freed(arena_t *arena)
 {
-    atomic_store_explicit(&arena->granules->freed, true, memory_order_relaxed);
+    if (!atomic_load_explicit(&arena->granules->freed, memory_order_relaxed)) {
+        atomic_store_explicit(&arena->granules->freed, true, memory_order_relaxed);
+    }
 }
 
 /* Whether the class has slabs by now: enough of it lives in chunks. Not of a buffer. */

@@ -141,8 +141,9 @@ enum {
 #define RETAIN_SHARE 4 /* or 1/4 of the chunk runs: what blocks of many sizes leave between them */
 #define PIECE_FIRST_BYTES (16 * KIB) /* what a thread carves from in a young arena: first, and later */
 #define PIECE_MAX_BYTES (32 * KIB)
-#define PIECE_LEAST_BYTES (2 * KIB) /* what is free serves before the runs of chunks grow, if it is as much */
-#define PIECE_PLAIN_MAX (4 * KIB)   /* the largest request that is carved there */
+#define PIECE_GROWN_MAX (1 * MIB)   /* for larger requests 1/8 of the chunk runs, up to this */
+#define PIECE_LEAST_BYTES (2 * KIB) /* 1/16 of one: what is free serves before the runs of chunks grow */
+#define PIECE_PLAIN_MAX (4 * KIB)   /* the largest request that is carved there, or an eighth of a piece */
 #define GROWTH_SHARE 4           /* a block that is reallocated to more gets 1/4 more than it had at least */
 #define ROOM_BYTES (4 * GRANULE) /* and 1/8 of what is in use: free chunks that end room for growth */
 #define GRADUATE_BYTES (4 * KIB) /* chunk-backed bytes of a class before it gets slabs; */

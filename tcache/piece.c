@@ -44,8 +44,6 @@ void piece_close_locked(cache_t *cache)
     close_locked(cache);
 }
 
-_Static_assert(PIECE_PLAIN_MAX < CHUNK_LINES_MIN, "a plain chunk from a piece has nothing but its block");
-
 void *piece_carve_plain(cache_t *cache, unsigned class, size_t request)
 {
     size_t size = want_chunk_size(cache->arena, request);
@@ -59,19 +57,37 @@ void *piece_carve_plain(cache_t *cache, unsigned class, size_t request)
     return chunk_block(chunk);
 }
 
-void piece_open(cache_t *cache, unsigned class)
+/* The largest piece for such a request; a limit is no room for larger ones. */
+static size_t most_bytes_locked(const cache_t *cache, size_t request)
+{
+    bool small = request <= PIECE_PLAIN_MAX || is_tight(cache->arena);
+    size_t share = small ? 0 : cache->arena->totals.chunk_run_bytes / 8;
+    return min_size(max_size(PIECE_MAX_BYTES, share), PIECE_GROWN_MAX);
+}
+
+void piece_note_growth(cache_t *cache)
+{
+    lock_acquire(&cache->arena->lock);
+    size_t most = most_bytes_locked(cache, SIZE_MAX);
+    lock_release(&cache->arena->lock);
+    cache->next_piece_bytes = most > PIECE_MAX_BYTES ? most : cache->next_piece_bytes;
+}
+
+void piece_open(cache_t *cache, unsigned class, size_t request)
 {
     arena_t *arena = cache->arena;
     bool zero;
-    size_t bytes = cache->next_piece_bytes;
     lock_acquire(&arena->lock);
+    size_t bytes = min_size(cache->next_piece_bytes, most_bytes_locked(cache, request));
+    size_t least = max_size(bytes / PIECE_MAX_BYTES * PIECE_LEAST_BYTES, PIECE_LEAST_BYTES);
+    least = max_size(least, want_chunk_size(arena, request) + CHUNK_MIN);
     close_locked(cache);
     bool young =
         class > SMALL_CLASSES || (piece_is_young(cache, class) && !alloc_wants_slab_locked(arena, class));
     if (young) {
         chunk_t *chunk = NULL;
-        size_t most = arena->totals.free_chunk_bytes < PIECE_LEAST_BYTES ? 0 : bytes;
-        for (; chunk == NULL && most >= PIECE_LEAST_BYTES; most /= 2) {
+        size_t most = arena->totals.free_chunk_bytes < least ? 0 : bytes;
+        for (; chunk == NULL && most >= least; most /= 2) {
             chunk = carve_take_locked(arena, most, CHUNK_PIECE, &zero);
         }
         if (chunk == NULL && carve_grow_locked(arena, bytes)) {
@@ -81,7 +97,7 @@ void piece_open(cache_t *cache, unsigned class)
             cache->piece = chunk;
             cache->piece_bytes = chunk_size(chunk);
             chunk_set(chunk, CHUNK_PIECE, cache->piece_bytes, CHUNK_INUSE | CHUNK_PREV_INUSE | CHUNK_OPEN);
-            cache->next_piece_bytes = min_size(2 * bytes, PIECE_MAX_BYTES);
+            cache->next_piece_bytes = max_size(cache->next_piece_bytes, min_size(2 * bytes, PIECE_MAX_BYTES));
         }
     }
     lock_release(&arena->lock);

@@ -1,6 +1,6 @@
 /*
  * piece.h: blocks carved one after the other from a piece of a chunk run that the cache has to itself: those of a young
- * class, and plain ones up to PIECE_PLAIN_MAX until this thread has freed one. What was carved is counted for the arena in
+ * class, and plain ones up to PIECE_PLAIN_MAX, or an eighth of a piece, until this thread has freed one. What was carved is counted for the arena in
  * bulk, when the piece is closed or the class has had its share.
  */
 #ifndef ARENA_PIECE_H
@@ -53,15 +53,19 @@ INLINE void *piece_carve(cache_t *cache, size_t class)
  * the next: so it is not, once there are such. */
 INLINE bool piece_serves_plain(const cache_t *cache, size_t class, size_t request)
 {
-    return request <= PIECE_PLAIN_MAX && !cache->plain_freed && !cache_has_magazine(cache, (unsigned)class);
+    return request <= max_size(PIECE_PLAIN_MAX, cache->next_piece_bytes / 8) && !cache->plain_freed &&
+           !cache_has_magazine(cache, (unsigned)class);
 }
 
 /* A chunk of just that size; NULL: no room. Either way the class was used without a magazine. */
 HIDDEN void *piece_carve_plain(cache_t *cache, unsigned class, size_t request);
 
-/* A new piece, if the class is still young or above SMALL_MAX, and the arena has room without growing. The cache's mutex
- * is held. */
-HIDDEN void piece_open(cache_t *cache, unsigned class);
+/* The arena has grown: larger pieces pay, and larger requests are carved. The cache's mutex is held. */
+HIDDEN void piece_note_growth(cache_t *cache);
+
+/* A new piece with room for a request of the class, if that is still young or above SMALL_MAX, and the arena has room
+ * without growing. The cache's mutex is held. */
+HIDDEN void piece_open(cache_t *cache, unsigned class, size_t request);
 
 /* Closes it; the cache is the caller's own or stopped, its mutex and the arena's are held. */
 HIDDEN void piece_close_locked(cache_t *cache);

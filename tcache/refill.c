@@ -213,10 +213,10 @@ static void *take(cache_t *cache, unsigned class, size_t request)
         return cache_pop(cache, class);
     }
     if (class <= SMALL_CLASSES && piece_is_young(cache, class)) {
-        piece_open(cache, class);
+        piece_open(cache, class, request);
         block = piece_carve(cache, class);
     } else if (piece_serves_plain(cache, class, request)) {
-        piece_open(cache, class);
+        piece_open(cache, class, request);
         block = piece_carve_plain(cache, class, request);
     } else if (class <= SMALL_CLASSES && cache->carved_noted[class] != cache->carved[class]) {
         piece_count(cache); /* so that the arena knows that it is time for slabs */
@@ -269,6 +269,9 @@ static void *alloc_slow(arena_t *arena, size_t size, bool *zero)
         }
         lock_acquire(&cache->lock);
         cache->took_zero = false;
+        if (attempt != 0) {
+            piece_note_growth(cache);
+        }
         if (cachehook_allowed(arena)) { /* still */
             block = take(cache, class, size);
         }

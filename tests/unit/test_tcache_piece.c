@@ -145,7 +145,9 @@ static void pieces_grow_up_to_their_bound(void **state)
         for (int i = 0; i < 10; i++)
             arena_alloc(arena, size);
     }
-    assert_int_equal(own_cache()->next_piece_bytes, PIECE_MAX_BYTES);
+    size_t most = own_cache()->next_piece_bytes;
+    assert_true(most >= PIECE_MAX_BYTES);
+    assert_true(most <= max_size(PIECE_MAX_BYTES, arena->totals.chunk_run_bytes / 8));
 }
 
 /* --- plain ones --- */
@@ -179,6 +181,56 @@ static void still_larger_ones_are_not(void **state)
     take(PIECE_PLAIN_MAX + 1);
     assert_ptr_equal(own_cache()->piece, piece);
     assert_ptr_equal(piece, chunk_next(chunk_of(block)));
+}
+
+/* Blocks of 24 classes above PIECE_PLAIN_MAX, of each so few that none gets a magazine; returns the last. */
+static void *take_larger_ones(void)
+{
+    void *last = NULL;
+    for (size_t i = 0; i < 20; i++) {
+        for (size_t size = 2 * PIECE_PLAIN_MAX; size > PIECE_PLAIN_MAX; size -= PIECE_PLAIN_MAX / 8) {
+            for (size_t times = 1; times <= 4; times *= 2)
+                last = take(times * size);
+        }
+    }
+    return last;
+}
+
+static void as_an_arena_grows_so_do_its_pieces(void **state)
+{
+    (void)state;
+    take_larger_ones();
+    must(arena->totals.chunk_run_bytes > 4 * MIB);
+    size_t in_piece = 0, count = 0;
+    for (size_t size = PIECE_MAX_BYTES; size > PIECE_MAX_BYTES / 2; size -= 512) {
+        const chunk_t *block = chunk_of(take(size));
+        in_piece += own_cache()->piece == chunk_next(block);
+        count++;
+    }
+    assert_int_equal(in_piece, count);
+    arena_stats_t stats = stats_of(arena);
+    assert_true(stats_add_up(&stats));
+}
+
+static void but_not_once_one_was_freed(void **state)
+{
+    (void)state;
+    void *last = take_larger_ones();
+    const chunk_t *piece = own_cache()->piece;
+    must(piece == chunk_next(chunk_of(last)));
+    arena_free(arena, last);
+    take(PIECE_PLAIN_MAX + 1);
+    assert_ptr_equal(own_cache()->piece, piece);
+}
+
+static void nor_under_a_limit(void **state)
+{
+    (void)state;
+    arena_destroy(arena);
+    arena = arena_create(&(arena_options_t){.limit_bytes = TIGHT_BYTES - 1});
+    must(arena != NULL);
+    take_larger_ones();
+    assert_true(own_cache()->next_piece_bytes <= PIECE_MAX_BYTES);
 }
 
 static void what_was_freed_serves_before_more_is_carved(void **state)
@@ -387,6 +439,9 @@ int main(void)
         in_roomy_arena(pieces_grow_up_to_their_bound),
         in_roomy_arena(larger_ones_are_carved_of_just_their_size),
         in_roomy_arena(still_larger_ones_are_not),
+        in_roomy_arena(as_an_arena_grows_so_do_its_pieces),
+        in_roomy_arena(but_not_once_one_was_freed),
+        in_roomy_arena(nor_under_a_limit),
         in_roomy_arena(what_was_freed_serves_before_more_is_carved),
         in_roomy_arena(many_of_a_class_are_in_slabs_all_the_same),
         in_roomy_arena(a_class_with_enough_live_blocks_gets_slabs),
