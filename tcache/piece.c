@@ -73,26 +73,35 @@ void piece_note_growth(cache_t *cache)
     cache->next_piece_bytes = most > PIECE_MAX_BYTES ? most : cache->next_piece_bytes;
 }
 
+/* What is free serves first, down to `least` bytes. */
+static chunk_t *take_locked(arena_t *arena, size_t bytes, size_t least)
+{
+    bool zero;
+    chunk_t *chunk = NULL;
+    size_t most = arena->totals.free_chunk_bytes < least ? 0 : bytes;
+    for (; chunk == NULL && most >= least; most /= 2) {
+        chunk = carve_take_locked(arena, most, CHUNK_PIECE, &zero);
+    }
+    if (chunk == NULL && carve_grow_locked(arena, bytes)) {
+        chunk = carve_take_locked(arena, bytes, CHUNK_PIECE, &zero);
+    }
+    return chunk;
+}
+
 void piece_open(cache_t *cache, unsigned class, size_t request)
 {
     arena_t *arena = cache->arena;
-    bool zero;
     lock_acquire(&arena->lock);
-    size_t bytes = min_size(cache->next_piece_bytes, most_bytes_locked(cache, request));
-    size_t least = max_size(bytes / PIECE_MAX_BYTES * PIECE_LEAST_BYTES, PIECE_LEAST_BYTES);
-    least = max_size(least, want_chunk_size(arena, request) + CHUNK_MIN);
     close_locked(cache);
+    size_t bytes = min_size(cache->next_piece_bytes, most_bytes_locked(cache, request));
+    size_t need = want_chunk_size(arena, request) + CHUNK_MIN;
     bool young =
         class > SMALL_CLASSES || (piece_is_young(cache, class) && !alloc_wants_slab_locked(arena, class));
-    if (young) {
-        chunk_t *chunk = NULL;
-        size_t most = arena->totals.free_chunk_bytes < least ? 0 : bytes;
-        for (; chunk == NULL && most >= least; most /= 2) {
-            chunk = carve_take_locked(arena, most, CHUNK_PIECE, &zero);
-        }
-        if (chunk == NULL && carve_grow_locked(arena, bytes)) {
-            chunk = carve_take_locked(arena, bytes, CHUNK_PIECE, &zero);
-        }
+    if (bytes < need) { /* the arena has shrunk */
+        cache->next_piece_bytes = bytes;
+    } else if (young) {
+        size_t least = max_size(need, max_size(bytes / 16, PIECE_LEAST_BYTES));
+        chunk_t *chunk = take_locked(arena, bytes, least);
         if (chunk != NULL) {
             cache->piece = chunk;
             cache->piece_bytes = chunk_size(chunk);

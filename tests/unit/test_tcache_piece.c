@@ -223,6 +223,19 @@ static void but_not_once_one_was_freed(void **state)
     assert_ptr_equal(own_cache()->piece, piece);
 }
 
+/* Then what was a small part of a piece is more than the whole one. */
+static void nor_where_it_has_shrunk(void **state)
+{
+    (void)state;
+    take_larger_ones();
+    arena_reset(arena);
+    take(64);
+    own_cache()->next_piece_bytes = PIECE_GROWN_MAX;
+    take(PIECE_GROWN_MAX / 8);
+    assert_true(own_cache()->next_piece_bytes <= 2 * PIECE_MAX_BYTES);
+    assert_int_equal(arena_check(arena), 0);
+}
+
 static void nor_under_a_limit(void **state)
 {
     (void)state;
@@ -441,6 +454,7 @@ int main(void)
         in_roomy_arena(still_larger_ones_are_not),
         in_roomy_arena(as_an_arena_grows_so_do_its_pieces),
         in_roomy_arena(but_not_once_one_was_freed),
+        in_roomy_arena(nor_where_it_has_shrunk),
         in_roomy_arena(nor_under_a_limit),
         in_roomy_arena(what_was_freed_serves_before_more_is_carved),
         in_roomy_arena(many_of_a_class_are_in_slabs_all_the_same),
