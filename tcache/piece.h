@@ -13,8 +13,8 @@
 /* Whether the class has not had its share. */
 INLINE bool piece_is_young(const cache_t *cache, size_t class)
 {
-    size_t size = sizeclass_chunk[class];
-    return cache->carved[class] + size <= alloc_chunk_share(cache->arena, size);
+    size_t size = sizeclass_chunk[class], carved = cache->carved[class] + size;
+    return LIKELY(carved <= GRADUATE_BYTES) || carved <= alloc_chunk_share(cache->arena, size);
 }
 
 /*

@@ -60,10 +60,10 @@ static NOINLINE void *alloc_plain(cache_t *cache, unsigned class, size_t request
 }
 
 /*
- * Still inside: the next of its own full magazines, or a young block. Whoever is inside has the cache to
+ * Still inside: the next of its own full magazines, or a plain block. Whoever is inside has the cache to
  * itself, as whoever holds the mutex has; so an exchange with its own stack takes no lock.
  */
-void *cache_alloc_empty(cache_t *cache, size_t class, size_t request)
+static NOINLINE void *alloc_not_young(cache_t *cache, size_t class, size_t request)
 {
     if (cache->full[class] != NULL && cache->spare_count < SPARES) {
         return alloc_from_own(cache, class);
@@ -72,15 +72,28 @@ void *cache_alloc_empty(cache_t *cache, size_t class, size_t request)
         return cache_alloc_tick(cache, (unsigned)class); /* or a thread might never have one */
     }
     void *block = split_pop(cache, class);
-    if (block == NULL && class <= SMALL_CLASSES) {
-        block = piece_carve(cache, class);
-    } else if (block == NULL && piece_serves_plain(cache, class, request)) {
+    if (block == NULL && piece_serves_plain(cache, class, request)) {
         block = piece_carve_plain(cache, (unsigned)class, request);
     } else if (block == NULL && request <= LARGE_MIN_BYTES && !cache_has_magazine(cache, (unsigned)class)) {
         return alloc_plain(cache, (unsigned)class, request);
     }
     if (UNLIKELY(block == NULL)) {
         return cache_alloc_miss(cache->arena, request);
+    }
+    cache_count_allocation(cache);
+    cache_leave(&thread_self);
+    return block;
+}
+
+/* Still inside. A young block is carved here, without a call: arenas of one task live on these. */
+void *cache_alloc_empty(cache_t *cache, size_t class, size_t request)
+{
+    void *block = NULL;
+    if (LIKELY(class <= SMALL_CLASSES && cache->full[class] == NULL && !cache_is_split(cache, class))) {
+        block = piece_carve(cache, class);
+    }
+    if (UNLIKELY(block == NULL)) {
+        return alloc_not_young(cache, class, request);
     }
     cache_count_allocation(cache);
     cache_leave(&thread_self);
