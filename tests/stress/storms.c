@@ -149,7 +149,13 @@ static void one_thread_may_have_thousands_of_arenas(void **state)
     for (size_t i = 0; i < MANY; i++)
         arena_destroy(arenas[i]);
     assert_int_equal(stats_of(NULL).arenas, 0);
-    assert_true(stats_of(NULL).stock_bytes <= 64 * MIB);
+    for (double end = now_seconds() + 20; stats_of(NULL).stock_bytes > 16 * MIB && now_seconds() < end;) {
+        arena_t *one = arena_create(NULL); /* what they left goes as time does, where something is done */
+        use(one, &rng, 3, false);
+        arena_destroy(one);
+        must(usleep(10000) == 0);
+    }
+    assert_true(stats_of(NULL).stock_bytes <= 16 * MIB);
 }
 
 int main(void)

@@ -603,6 +603,10 @@ static void a_region_of_pages_that_ends_elsewhere_is_invariant_16(void **state)
         .source = ARENA_SOURCE_SBRK, .flags = ARENA_NO_CACHE | ARENA_NO_SLABS, .growth_bytes = 4096});
     must(paged != NULL && arena_alloc(paged, 10000) != NULL);
     expect_none(paged);
+    if (sbrk(0) != paged->regions->start + paged->regions->bytes) {
+        arena_destroy(paged);
+        skip(); /* the C library's malloc has moved it since, and its blocks lie behind */
+    }
     must(sbrk(4096) != (void *)-1);
     paged->regions->bytes += 4096; /* where no sentinel is */
     expect_only(paged, INVARIANT_BREAK);
