@@ -22,6 +22,9 @@
 static size_t bytes_to_graduate(const arena_t *arena, unsigned class)
 {
     size_t bytes = sizeclass_bytes[class];
+    if (class > SMALL_CLASSES) {
+        return GRADUATE_MEDIUM;
+    }
     return is_tight(arena) ? GRANULE / 2 * bytes / (sizeclass_chunk[class] - bytes)
                            : alloc_chunk_share(arena, bytes);
 }
@@ -31,14 +34,13 @@ bool alloc_wants_slab_locked(arena_t *arena, unsigned class)
     if (class == 0 || !may_have_slabs(arena, class)) {
         return false;
     }
-    if (class > SMALL_CLASSES) {
+    if (class > GRANULE_CLASSES) {
         return true; /* it never was in chunks */
     }
-    granules_t *granules = arena->granules;
-    if (granules->chunk_bytes[class] >= (ptrdiff_t)bytes_to_graduate(arena, class)) {
-        granules->graduated |= (uint64_t)1 << class;
+    if (arena->granules->chunk_bytes[class] >= (ptrdiff_t)bytes_to_graduate(arena, class)) {
+        alloc_graduate_locked(arena, class);
     }
-    return (granules->graduated >> class & 1) != 0;
+    return (arena->granules->graduated >> class & 1) != 0;
 }
 
 /* Slabs serve an alignment that divides the class's size; those of classes for aligned requests only caches. */

@@ -123,10 +123,17 @@ INLINE void alloc_note_freed(arena_t *arena)
 /* Whether the class has slabs by now: enough of it lives in chunks. Not of a buffer. */
 HIDDEN bool alloc_wants_slab_locked(arena_t *arena, unsigned class);
 
+/* It has them from now on, however little lives. */
+INLINE void alloc_graduate_locked(arena_t *arena, unsigned class)
+{
+    check_debug(class <= GRANULE_CLASSES);
+    arena->granules->graduated |= (uint64_t)1 << class;
+}
+
 /* A chunk whose class byte is `mark` is given out, or taken back (`blocks` -1). */
 INLINE void alloc_count_chunk_locked(arena_t *arena, unsigned mark, int blocks)
 {
-    if (!arena->in_buffer && mark <= SMALL_CLASSES) {
+    if (!arena->in_buffer && mark <= GRANULE_CLASSES) {
         arena->granules->chunk_bytes[mark] += blocks * (ptrdiff_t)sizeclass_bytes[mark];
     }
 }

@@ -47,6 +47,23 @@ void *arena_realloc(arena_t *arena, void *block, size_t size)
     return resize_block(arena, block, alloc_usable(arena, block), size);
 }
 
+/*
+ * A block of the class that is not aligned, as chunks may be: the caller never saw it. Above SMALL_MAX it goes home, as the
+ * magazine would give it out again, and the class gets slabs.
+ */
+static void put_back_unaligned(arena_t *arena, unsigned class, void *block)
+{
+    if (class <= SMALL_CLASSES || class > GRANULE_CLASSES) {
+        arena_free(arena, block);
+    } else {
+        alloc_free(arena, block);
+        lock_acquire(&arena->lock);
+        alloc_graduate_locked(arena, class);
+        lock_release(&arena->lock);
+    }
+    alloc_count(arena, -1);
+}
+
 /* Without the arena's mutex; NULL: there is none. */
 static void *aligned_from_cache(arena_t *arena, size_t alignment, size_t size)
 {
@@ -63,8 +80,7 @@ static void *aligned_from_cache(arena_t *arena, size_t alignment, size_t size)
     if (is_aligned(block, alignment)) {
         return block;
     }
-    arena_free(arena, block);
-    alloc_count(arena, -1);
+    put_back_unaligned(arena, class, block);
     return NULL;
 }
 

@@ -149,7 +149,8 @@ enum {
 #define GRADUATE_BYTES (4 * KIB) /* chunk-backed bytes of a class before it gets slabs; */
 #define GRADUATE_BLOCKS 256      /* so many blocks, whose headers take a page, or */
 #define GRADUATE_MOST (32 * KIB) /* this, as long as nothing was freed */
-#define TIGHT_BYTES (64 * MIB)   /* below this limit a slab of each class would be much of it */
+#define GRADUATE_MEDIUM (GRANULE / 4) /* above SMALL_MAX, of blocks with a class's size */
+#define TIGHT_BYTES (64 * MIB)        /* below this limit a slab of each class would be much of it */
 #define FIRST_REGION_BYTES (2 * GRANULE)
 #define REGION_MAX_BYTES (64 * MIB) /* regions grow up to this; larger ones only on demand */
 #define LARGE_MIN_BYTES \

@@ -77,8 +77,9 @@ typedef struct {
     run_bins_t dirty_runs; /* free runs with a resident granule */
     run_bins_t clean_runs; /* free runs without one */
     slab_class_t slab_class[SLAB_CLASSES + 1];
-    /* small classes: usable bytes that live in chunks, short of what caches carved; and a bit each for those with slabs */
-    ptrdiff_t chunk_bytes[SMALL_CLASSES + 1];
+    /* classes that begin in chunks: usable bytes that live there, short of what caches carved; and a bit each for those
+     * with slabs */
+    ptrdiff_t chunk_bytes[GRANULE_CLASSES + 1];
     uint64_t graduated;
     _Atomic bool freed; /* a block of a small class was; relaxed, a hint: see alloc_chunk_share */
     /* classes above SLAB_MAX: frees that no magazine took, up to EARN_FREES; relaxed, a hint. See alloc_has_earned */

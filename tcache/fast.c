@@ -64,7 +64,7 @@ HIT void cache_free_chunk(cache_t *cache, void *block)
         cache_free_other(cache->arena, block);
         return;
     }
-    if (UNLIKELY(class <= SMALL_CLASSES && (cache->graduated >> class & 1) != 0)) {
+    if (UNLIKELY(class <= GRANULE_CLASSES && (cache->graduated >> class & 1) != 0)) {
         cache_free_home(cache, block);
         return;
     }

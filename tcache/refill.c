@@ -163,7 +163,7 @@ void *cache_refill(cache_t *cache, unsigned class, size_t request)
     }
     cache->fill[class] = (uint8_t)want;
     cache->filled_at[class] = (uint16_t)cache_allocations(cache);
-    if (class <= SMALL_CLASSES && pagemap_entry(top[got]) == (cache->tag | class)) {
+    if (class <= GRANULE_CLASSES && pagemap_entry(top[got]) == (cache->tag | class)) {
         cache->graduated |= (uint64_t)1 << class;
     }
     for (size_t i = 1; i <= got && got >= FILL_PREFETCHED; i++) {

@@ -96,15 +96,17 @@ static bool decay(cache_t *cache, unsigned allocating)
 static bool promote(cache_t *cache, unsigned class)
 {
     arena_t *arena = cache->arena;
-    if (class > SMALL_CLASSES || (cache->graduated >> class & 1) != 0 || cache_is_split(cache, class) ||
+    if (class > GRANULE_CLASSES || (cache->graduated >> class & 1) != 0 || cache_is_split(cache, class) ||
         !may_have_slabs(arena, class) || is_tight(arena) || thread_self.record->crowded) {
         return false;
     }
     lock_acquire(&arena->lock);
-    arena->granules->graduated |= (uint64_t)1 << class;
+    alloc_graduate_locked(arena, class);
     lock_release(&arena->lock);
-    piece_count(cache);
-    cache->carved[class] = cache->carved_noted[class] = GRADUATE_MOST;
+    if (class <= SMALL_CLASSES) {
+        piece_count(cache);
+        cache->carved[class] = cache->carved_noted[class] = GRADUATE_MOST;
+    }
     cache->graduated |= (uint64_t)1 << class;
     do {
         cache_empty_loaded(cache, class);

@@ -71,6 +71,21 @@ SUPPORT_UNUSED static bool is_chunk(const void *block)
     return (pagemap_entry(block) ^ arena->tag) == KIND_CHUNKS;
 }
 
+/* Until a class above SMALL_MAX is served by slabs: what lived in chunks goes home. */
+SUPPORT_UNUSED static void graduate(size_t size)
+{
+    enum { MOST = 64 };
+    void *blocks[MOST];
+    size_t count = 0;
+
+    earn(size);
+    do
+        blocks[count++] = take(size);
+    while (!is_in_slab(blocks[count - 1]) && count < MOST);
+    must(is_in_slab(blocks[count - 1]));
+    arena_free_batch(arena, blocks, count);
+}
+
 SUPPORT_UNUSED static cache_t *own_cache(void)
 {
     cache_t *cache = table_lookup(arena);

@@ -28,6 +28,7 @@ static void many_aligned_requests_get_slabs_of_their_own(void **state)
     for (size_t alignment = 32; alignment <= 4096; alignment *= 2) {
         for (size_t size = 1100; size <= SLAB_MAX - alignment; size += 700) {
             earn_aligned(alignment, size);
+            graduate(sizeclass_bytes[sizeclass_of_aligned(size, alignment)]);
             void *block = take_aligned(alignment, size);
             assert_true(is_in_slab(block));
             assert_int_equal(arena_usable_size(arena, block),

@@ -119,6 +119,8 @@ static void the_last_one_freed_is_the_next_given_out(void **state)
     (void)state;
     for (size_t size = 8; size <= CLASS_MAX; size *= 2) {
         earn(size);
+        if (size > SMALL_MAX && size <= SLAB_MAX)
+            graduate(size);
         void *first = take(size), *second = take(size);
         arena_free(arena, first);
         arena_free(arena, second);
@@ -165,10 +167,10 @@ static void a_refill_of_large_classes_is_one_block(void **state)
 
 static void *free_and_alloc_again(void *unused)
 {
-    enum { BLOCKS = 100, BYTES = 2048 }; /* no class of slabs: those send their first blocks home */
+    enum { BLOCKS = 100, BYTES = 2048 };
     static void *blocks[BLOCKS];
 
-    earn(BYTES);
+    graduate(BYTES);
     must(arena_alloc_batch(arena, BYTES, BLOCKS, blocks) == BLOCKS);
     arena_free_batch(arena, blocks, BLOCKS);
     size_t cached = stats_of(arena).cached_blocks;

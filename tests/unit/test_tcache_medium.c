@@ -1,6 +1,6 @@
 /*
- * test_tcache_medium.c: classes between SMALL_MAX and SLAB_MAX: chunks of just their size for a few requests, slabs once
- * a thread has used the class; chunks in magazines where no slab may be.
+ * test_tcache_medium.c: classes between SMALL_MAX and SLAB_MAX: chunks of just their size for a few requests, a magazine
+ * once a thread has used the class, and slabs for it when enough of it lives; chunks where no slab may be.
  */
 #define _GNU_SOURCE
 #include "tcache_support.h"
@@ -17,10 +17,68 @@ static void many_get_slabs_before_any_is_freed(void **state)
         }
         for (unsigned i = 0; i < uses_to_earn(size) / 2; i++)
             take(size);
-        void *block = take(size);
-        assert_true(is_in_slab(block));
+        void *block;
+        size_t in_chunks = 0;
+        for (; !is_in_slab(block = take(size)); in_chunks += class_bytes(size))
+            assert_int_equal(arena_usable_size(arena, block), class_bytes(size));
+        bool at_once = sizeclass_of(size) > GRANULE_CLASSES;
+        assert_in_range(in_chunks, at_once ? 0 : GRADUATE_MEDIUM,
+                        at_once ? 0 : GRADUATE_MEDIUM + MAGAZINE_SMALL_BYTES);
         assert_int_equal(arena_usable_size(arena, block), class_bytes(size));
     }
+}
+
+/* So few live that a slab would be mostly empty. */
+static void a_few_that_come_and_go_stay_chunks(void **state)
+{
+    enum { BLOCKS = 4, TURNS = 500 };
+    void *blocks[BLOCKS] = {NULL};
+
+    (void)state;
+    for (int turn = 0; turn < TURNS; turn++) {
+        void **slot = &blocks[turn * 7 % 11 % BLOCKS];
+        arena_free(arena, *slot);
+        *slot = take(2000);
+        assert_true(is_chunk(*slot));
+    }
+    assert_true(cachehook_has_magazine(arena, sizeclass_of(2000)));
+    arena_free_batch(arena, blocks, BLOCKS);
+}
+
+static void a_busy_class_gets_slabs_though_few_live(void **state)
+{
+    (void)state;
+    earn(2000);
+    assert_true(is_chunk(take(2000)));
+    churn(2 * TICK_ALLOCATIONS, 2000);
+    assert_true(is_in_slab(take(2000)));
+}
+
+static void chunks_go_home_once_there_are_slabs(void **state)
+{
+    (void)state;
+    earn(2000);
+    void *chunk = take(2000);
+    assert_true(is_chunk(chunk));
+    graduate(2000);
+    arena_free(arena, chunk);
+    assert_true(is_in_slab(take(2000)));
+}
+
+/* One of a chunk is at a page by chance only. */
+static void an_aligned_request_is_enough_for_slabs(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i <= uses_to_earn(4096); i++)
+        arena_free(arena, arena_aligned_alloc(arena, 4096, 4000));
+    void *first = arena_aligned_alloc(arena, 4096, 4000);
+    void *second = arena_aligned_alloc(arena, 4096, 4000);
+    void *third = arena_aligned_alloc(arena, 4096, 4000);
+    assert_true(is_in_slab(second) && is_in_slab(third));
+    arena_free(arena, first);
+    arena_free(arena, second);
+    arena_free(arena, third);
+    assert_int_equal(arena_check(arena), 0);
 }
 
 static void above_the_slabs_they_wait_for_frees(void **state)
@@ -131,6 +189,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         in_arena(many_get_slabs_before_any_is_freed),
+        in_arena(a_few_that_come_and_go_stay_chunks),
+        in_arena(a_busy_class_gets_slabs_though_few_live),
+        in_arena(chunks_go_home_once_there_are_slabs),
+        in_arena(an_aligned_request_is_enough_for_slabs),
         in_arena(above_the_slabs_they_wait_for_frees),
         in_arena(large_chunks_are_whole_lines_apart),
         without_slabs(all_that_is_left_over_fits_the_header),

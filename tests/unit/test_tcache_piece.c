@@ -267,6 +267,9 @@ static void many_of_a_class_are_in_slabs_all_the_same(void **state)
     unsigned uses = uses_to_earn(2000);
     for (unsigned i = 0; i < uses; i++)
         assert_true(is_chunk(take(2000)));
+    for (size_t bytes = 0; bytes < GRADUATE_MEDIUM; bytes += class_bytes(2000))
+        assert_true(is_chunk(take(2000)));
+    graduate(2000);
     assert_true(is_in_slab(take(2000)));
 }
 

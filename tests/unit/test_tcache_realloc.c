@@ -11,7 +11,7 @@
 /* From here on its class has a magazine, and one block is in it: the one that is returned. */
 static void *cached_block(size_t size)
 {
-    churn(2 * uses_to_earn(size), size);
+    graduate(size);
     void *block = take(size);
     arena_free(arena, block);
     return block;
@@ -66,7 +66,7 @@ static void so_does_doubling_a_slabs_block(void **state)
 {
     (void)state;
     for (size_t size = REALLOC_CACHED_MAX; size <= SLAB_MAX / 2; size += 5000) {
-        earn(size);
+        graduate(size);
         becomes_the_cached_block(size, 2 * size);
     }
 }
