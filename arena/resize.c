@@ -182,6 +182,15 @@ static void copy(char *to, const char *from, size_t bytes)
     memcpy(to, from, bytes);
 }
 
+static void names_move(arena_t *arena, const void *block, const void *moved)
+{
+    if (names_of(arena) != NULL) {
+        lock_acquire(&arena->lock);
+        names_move_locked(arena, block, moved);
+        lock_release(&arena->lock);
+    }
+}
+
 /* For a block that moves: with room to grow, if it grows. */
 static void *take_place(arena_t *arena, size_t usable, size_t size, bool through_cache)
 {
@@ -201,11 +210,7 @@ static void *move_block(arena_t *arena, void *block, size_t usable, size_t size,
         return NULL;
     }
     copy(moved, block, min_size(usable, size));
-    if (names_of(arena) != NULL) {
-        lock_acquire(&arena->lock);
-        names_move_locked(arena, block, moved);
-        lock_release(&arena->lock);
-    }
+    names_move(arena, block, moved);
     if (watched) {
         *when = log_now(); /* both are the caller's just now */
         watch_leave(arena, block, usable);
@@ -252,8 +257,32 @@ static void *resize(arena_t *arena, void *block, size_t usable, size_t size, uin
     return resized;
 }
 
+/* From one small class to another, through the cache: that takes no lock, as growing in place would. NULL: no memory. */
+static void *resize_small(arena_t *arena, void *block, size_t usable, size_t size)
+{
+    if (sizeclass_bytes[sizeclass_small[size]] == usable || (size <= usable && size >= usable - usable / 4)) {
+        return block;
+    }
+    int saved = errno;
+    void *moved = arena_alloc(arena, size);
+    if (UNLIKELY(moved == NULL)) {
+        errno = saved;
+        return NULL;
+    }
+    memcpy(moved, block, min_size(usable, size));
+    names_move(arena, block, moved);
+    arena_free(arena, block);
+    return moved;
+}
+
 void *resize_block(arena_t *arena, void *block, size_t usable, size_t size)
 {
+    if (LIKELY(max_size(usable, size) <= SMALL_MAX && cachehook_allowed(arena))) {
+        void *moved = resize_small(arena, block, usable, size);
+        if (moved != NULL) {
+            return moved;
+        }
+    }
     uint64_t when = 0;
     void *resized = resize(arena, block, usable, size, &when);
     if (UNLIKELY(watch_each_call(arena))) {

@@ -49,8 +49,13 @@ want_t want_of(arena_t *arena, size_t request, size_t alignment)
 {
     want_t want = {.request = request, .alignment = alignment, .class = want_class(arena, request)};
     if (LIKELY(want.class != 0 && alignment <= arena->quantum && arena->quantum == 16)) {
-        want.chunk = sizeclass_chunk[want.class]; /* what the rest comes to */
+        want.chunk = sizeclass_chunk[want.class]; /* what the rest comes to, */
         want.mark = want.class;
+        return want;
+    }
+    if (LIKELY(request > SMALL_MAX && request < LARGE_MIN_BYTES && alignment <= arena->quantum)) {
+        want.chunk = want_chunk_size(arena, request); /* and here */
+        want.mark = CHUNK_PLAIN;
         return want;
     }
     bool aligned = alignment > arena->quantum && cachehook_allowed(arena);

@@ -136,8 +136,8 @@ void *calloc(size_t count, size_t size)
     return block == NULL ? NULL : memset(block, 0, bytes);
 }
 
-/* A block of a slab has nowhere to grow. `request` is one of the small classes'. */
-static NOINLINE void *realloc_slab(void *block, size_t usable, size_t request)
+/* From one small class to another, as resize_block does it. */
+static NOINLINE void *realloc_small(void *block, size_t usable, size_t request)
 {
     if (sizeclass_bytes[sizeclass_small[request]] == usable) {
         return block;
@@ -185,10 +185,11 @@ void *realloc(void *block, size_t request)
         return block;
     }
     bool in_slab = kind <= SLAB_CLASSES;
-    if (usable != 0 && request - 1 < (in_slab ? SMALL_MAX : CLASS_MAX)) {
-        return in_slab ? realloc_slab(block, usable, request) : realloc_chunk(block, usable, request);
+    if (usable != 0 && request - 1 < SMALL_MAX && (in_slab || usable <= SMALL_MAX)) {
+        return realloc_small(block, usable, request);
     }
-    return realloc_other(block, request);
+    return !in_slab && usable != 0 && request - 1 < CLASS_MAX ? realloc_chunk(block, usable, request)
+                                                              : realloc_other(block, request);
 }
 
 void *reallocarray(void *block, size_t count, size_t size)

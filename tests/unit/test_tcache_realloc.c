@@ -42,6 +42,27 @@ static void becomes_the_cached_block(size_t from, size_t to)
     arena_free(arena, larger);
 }
 
+/* It could grow where it is, but that takes the mutex. */
+static void a_young_block_takes_the_cached_one(void **state)
+{
+    (void)state;
+    char *block = take(100);
+    void *behind = take(300), *cached = take(300);
+    assert_true(is_chunk(block) && is_chunk(cached));
+    arena_free(arena, behind);
+    arena_trim(arena, 0);
+    arena_free(arena, cached);
+    fill(block, 100, 7);
+    char *larger = arena_realloc(arena, block, 300);
+    assert_ptr_equal(larger, cached);
+    assert_true(holds(larger, 100, 7));
+    char *smaller = arena_realloc(arena, larger, 100);
+    assert_ptr_equal(smaller, block);
+    assert_true(holds(smaller, 100, 7));
+    assert_ptr_equal(arena_realloc(arena, smaller, 90), smaller);
+    arena_free(arena, smaller);
+}
+
 static void doubling_takes_the_cached_block(void **state)
 {
     static const size_t sizes[] = {2048, 4096, REALLOC_CACHED_MAX};
@@ -301,6 +322,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         in_arena(doubling_takes_the_cached_block),
+        in_arena(a_young_block_takes_the_cached_one),
         in_arena(so_does_doubling_what_was_asked_for),
         in_arena(so_does_doubling_a_slabs_block),
         in_arena(growth_alone_earns_a_magazine),
