@@ -39,6 +39,11 @@ unsigned bin_index(const chunk_bins_t *bins, size_t size)
     return binmap_index(size >> UNIT_LOG2, bins->steps_log2, bins->levels);
 }
 
+static size_t wide_bytes(size_t size)
+{
+    return size >= GRANULE ? size : 0;
+}
+
 static void insert(arena_t *arena, chunk_t *chunk, size_t size, unsigned index)
 {
     chunk_bins_t *bins = &arena->bins;
@@ -50,7 +55,7 @@ static void insert(arena_t *arena, chunk_t *chunk, size_t size, unsigned index)
     bins->heads[index] = chunk;
     binmap_set(&bins->used, index, bins->steps_log2);
     arena->totals.free_chunk_bytes += size;
-    arena->totals.wide_chunk_bytes += size >= GRANULE ? size : 0;
+    arena->totals.wide_chunk_bytes += wide_bytes(size);
 }
 
 /* Whoever wrote over a free chunk is found out here. `index` matters for the head of a bin only. */
@@ -66,7 +71,7 @@ static NOINLINE void take_out(arena_t *arena, chunk_t *chunk, size_t size, unsig
     chunk_bins_t *bins = &arena->bins;
     check_links(bins, chunk, index);
     arena->totals.free_chunk_bytes -= size;
-    arena->totals.wide_chunk_bytes -= size >= GRANULE ? size : 0;
+    arena->totals.wide_chunk_bytes -= wide_bytes(size);
     if (chunk->next != NULL) {
         chunk->next->previous = chunk->previous;
     }
@@ -93,22 +98,14 @@ void bin_remove_locked(arena_t *arena, chunk_t *chunk)
     take_out(arena, chunk, size, index);
 }
 
-/* Whether chunks of both sizes belong to one bin; of the last bin's, which differ more, not always. */
-static bool share_bin(const chunk_bins_t *bins, size_t size, size_t other)
-{
-    unsigned log2 = floor_log2(size >> UNIT_LOG2);
-    unsigned width_log2 = log2 > bins->steps_log2 ? log2 - bins->steps_log2 : 0;
-    return (size ^ other) >> (width_log2 + UNIT_LOG2) == 0;
-}
-
 void bin_replace_locked(arena_t *arena, chunk_t *old, chunk_t *chunk, size_t size)
 {
     chunk_bins_t *bins = &arena->bins;
     size_t before = chunk_size(old);
-    unsigned from = bin_index(bins, before);
-    if (!share_bin(bins, before, size)) {
+    unsigned from = bin_index(bins, before), to = bin_index(bins, size);
+    if (from != to) {
         take_out(arena, old, before, from);
-        insert(arena, chunk, size, bin_index(bins, size));
+        insert(arena, chunk, size, to);
         return;
     }
     check_links(bins, old, from);
@@ -119,7 +116,7 @@ void bin_replace_locked(arena_t *arena, chunk_t *old, chunk_t *chunk, size_t siz
         chunk->next->previous = chunk;
     }
     arena->totals.free_chunk_bytes += size - before;
-    arena->totals.wide_chunk_bytes += size >= GRANULE ? size - before : 0; /* a bin's are all wide, or none */
+    arena->totals.wide_chunk_bytes += wide_bytes(size) - wide_bytes(before);
 }
 
 static chunk_t *first_that_fits(chunk_t *chunk, size_t size, unsigned probes)

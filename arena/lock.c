@@ -81,9 +81,10 @@ static bool spin(lock_t *lock)
  * A holder runs a short section without system calls, so it is likely to leave while we spin, and a sleep costs tens of
  * microseconds. Each try takes the lock's cache line away from the holder, who needs it to let go: so they are few. But
  * where many sleep the holder has most likely lost its CPU, and who spins keeps it from getting one. Not where only a few
- * do: to spin keeps threads one behind the other that else would each fill memory at the same time.
+ * do: to spin keeps threads one behind the other that else would each fill memory at the same time. (Not inlined: it would
+ * push six registers there.)
  */
-static void acquire_contended(lock_t *lock)
+static NOINLINE void acquire_contended(lock_t *lock)
 {
     uint64_t start = now_ns();
     if (atomic_load_explicit(&lock->sleepers, memory_order_relaxed) >= LOCK_SLEEPERS || !spin(lock)) {
