@@ -192,6 +192,12 @@ INLINE bool has_bounds(const arena_t *arena)
     return arena->in_buffer || arena->paged || arena->source == ARENA_SOURCE_HOOKS;
 }
 
+/* Whether memory that arenas before it left may serve it: it has been touched, and its pages are small. */
+INLINE bool takes_warm(const arena_t *arena)
+{
+    return arena->source == ARENA_SOURCE_MMAP && (arena->flags & (ARENA_PREFAULT | ARENA_HUGE_PAGES)) == 0;
+}
+
 /* Whether a slab of each class would be much of what it may map. */
 INLINE bool is_tight(const arena_t *arena)
 {

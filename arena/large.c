@@ -31,7 +31,9 @@ static void *map_large(arena_t *arena, size_t bytes, size_t alignment, bool *zer
         return source_map_by_hook(arena, bytes, alignment, zero);
     }
     *zero = true;
-    stock_note_mapped(bytes);
+    if (takes_warm(arena)) {
+        stock_note_mapped(bytes);
+    }
     return os_map(bytes, alignment, (os_map_options_t){.huge_pages = (arena->flags & ARENA_HUGE_PAGES) != 0});
 }
 

@@ -177,7 +177,7 @@ static bool grow_by_and_lock(arena_t *arena, size_t bytes)
         region_unreserve(arena, bytes);
         return false;
     }
-    if (span.source == ARENA_SOURCE_MMAP) {
+    if (takes_warm(arena)) {
         stock_note_mapped(bytes);
     }
     if (adopt_span_and_lock(arena, &span)) {
@@ -198,7 +198,7 @@ static bool grow_by_and_lock(arena_t *arena, size_t bytes)
 /* By `want` bytes of a longer mapping, or one of `need` to `want` as it is. */
 static bool grow_from_stock_and_lock(arena_t *arena, size_t need, size_t want)
 {
-    if (arena->source != ARENA_SOURCE_MMAP || (arena->flags & (ARENA_PREFAULT | ARENA_HUGE_PAGES)) != 0) {
+    if (!takes_warm(arena)) {
         return false;
     }
     span_t span = {.source = ARENA_SOURCE_MMAP, .kind = KIND_FREE_DIRTY, .in_map = true};

@@ -75,10 +75,12 @@ static void *resize_chunk(arena_t *arena, void *block, size_t request)
     return done ? block : NULL;
 }
 
-/* Much is free between chunks: room for growth that did not come. */
+/* Much is free between chunks: room for growth that did not come. (Of what pieces gave out some is not counted yet, though
+ * it may be back already.) */
 static bool is_spread_locked(const arena_t *arena)
 {
-    return arena->totals.free_chunk_bytes > arena->totals.chunk_usable / 8 + ROOM_BYTES;
+    size_t usable = arena->totals.chunk_usable;
+    return arena->totals.free_chunk_bytes > (usable <= PTRDIFF_MAX ? usable : 0) / 8 + ROOM_BYTES;
 }
 
 /*

@@ -177,10 +177,10 @@ size_t stock_put(void *start, size_t bytes)
     stock_decay(os_now_ms()); /* where nothing else tells that time goes by */
     lock_acquire(&lock);
     size_t kept = room_locked(bytes);
-    if (kept == 0 || !add_locked((entry_t){at(start, bytes - kept), kept})) {
+    refused_bytes += bytes - kept;
+    if (kept != 0 && !add_locked((entry_t){at(start, bytes - kept), kept})) {
         kept = 0;
     }
-    refused_bytes += bytes - kept;
     lock_release(&lock);
     return kept;
 }

@@ -1,6 +1,7 @@
 /*
  * warm.h: which pages of a chunk run are resident for sure: a bit a page in the granule's tag, set where a header is
- * written. Only a hint: what the application writes into its blocks is not known here. Guarded by the arena's mutex.
+ * written. Only a hint: what the application writes into its blocks is not known here, nor what a cache carves from a
+ * piece. Guarded by the arena's mutex.
  *
  * A header is the one thing that the arena itself writes into a free chunk, and the first write to a page is a fault,
  * a hundred times as long as the rest of an allocation. So where a chunk is split, and how many are taken at

@@ -25,6 +25,7 @@ void cache_init(cache_t *cache, arena_t *arena)
     cache->plain_usable = 0;
     cache->plain_blocks = 0;
     cache->plain_freed = false;
+    cache->piece_then = NULL;
     memset(cache->carved, 0, sizeof cache->carved);
     memset(cache->carved_noted, 0, sizeof cache->carved_noted);
 }

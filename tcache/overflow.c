@@ -132,7 +132,8 @@ static void free_slow(cache_t *cache, unsigned class, void *block)
 {
     arena_t *arena = cache->arena;
     bool done = false;
-    if (!thread_self.record->crowded) { /* or none of its arenas is worth so many slabs' pages */
+    bool crowded = thread_self.record->crowded; /* none of its arenas is worth so many slabs' pages */
+    if (class <= SMALL_CLASSES && !crowded) {
         alloc_note_freed(arena);
     }
     lock_acquire(&cache->lock);

@@ -5,13 +5,19 @@
 #include "../arena/carve.h"
 #include "../arena/want.h"
 
-static void count_locked(cache_t *cache)
+static void count_plain_locked(cache_t *cache)
 {
     arena_t *arena = cache->arena;
     arena->totals.chunk_blocks += cache->plain_blocks;
     arena->totals.chunk_usable += cache->plain_usable;
     cache->plain_blocks = 0;
     cache->plain_usable = 0;
+}
+
+static void count_locked(cache_t *cache)
+{
+    arena_t *arena = cache->arena;
+    count_plain_locked(cache);
     for (unsigned class = 1; class <= SMALL_CLASSES; class ++) {
         size_t bytes = cache->carved[class] - (size_t)cache->carved_noted[class];
         if (bytes != 0) {
@@ -44,6 +50,15 @@ void piece_close_locked(cache_t *cache)
     close_locked(cache);
 }
 
+void piece_close(cache_t *cache)
+{
+    if (cache->piece != NULL) {
+        lock_acquire(&cache->arena->lock);
+        piece_close_locked(cache);
+        lock_release(&cache->arena->lock);
+    }
+}
+
 void *piece_carve_plain(cache_t *cache, unsigned class, size_t request)
 {
     size_t size = want_chunk_size(cache->arena, request);
@@ -73,12 +88,13 @@ void piece_note_growth(cache_t *cache)
     cache->next_piece_bytes = most > PIECE_MAX_BYTES ? most : cache->next_piece_bytes;
 }
 
-/* What is free serves first, down to `least` bytes. */
+/* What is free serves first, down to `least` bytes where a search is short. */
 static chunk_t *take_locked(arena_t *arena, size_t bytes, size_t least)
 {
     bool zero;
     chunk_t *chunk = NULL;
     size_t most = arena->totals.free_chunk_bytes < least ? 0 : bytes;
+    least = arena->fit == ARENA_FIT_GOOD ? least : bytes;
     for (; chunk == NULL && most >= least; most /= 2) {
         chunk = carve_take_locked(arena, most, CHUNK_PIECE, &zero);
     }
@@ -92,6 +108,7 @@ void piece_open(cache_t *cache, unsigned class, size_t request)
 {
     arena_t *arena = cache->arena;
     lock_acquire(&arena->lock);
+    count_plain_locked(cache); /* of small classes too few that who counts would miss them */
     close_locked(cache);
     size_t bytes = min_size(cache->next_piece_bytes, most_bytes_locked(cache, request));
     size_t need = want_chunk_size(arena, request) + CHUNK_MIN;
@@ -107,6 +124,8 @@ void piece_open(cache_t *cache, unsigned class, size_t request)
             cache->piece_bytes = chunk_size(chunk);
             chunk_set(chunk, CHUNK_PIECE, cache->piece_bytes, CHUNK_INUSE | CHUNK_PREV_INUSE | CHUNK_OPEN);
             cache->next_piece_bytes = max_size(cache->next_piece_bytes, min_size(2 * bytes, PIECE_MAX_BYTES));
+        } else if (request > PIECE_PLAIN_MAX) { /* till the arena grows: each such request would try again */
+            cache->next_piece_bytes = PIECE_MAX_BYTES;
         }
     }
     lock_release(&arena->lock);

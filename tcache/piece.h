@@ -1,7 +1,9 @@
 /*
  * piece.h: blocks carved one after the other from a piece of a chunk run that the cache has to itself: those of a young
- * class, and plain ones up to PIECE_PLAIN_MAX, or an eighth of a piece, until this thread has freed one. What was carved is counted for the arena in
- * bulk, when the piece is closed or the class has had its share.
+ * class, and plain ones up to PIECE_PLAIN_MAX, or an eighth of a piece, until this thread has freed one. What was carved is
+ * counted for the arena in bulk: plain ones with each new piece, and all when a class has had its share or the cache is
+ * stopped. A piece that has served nothing for a while is closed; a large one as soon as nothing plain is carved any more
+ * and a request would have the arena grow.
  */
 #ifndef ARENA_PIECE_H
 #define ARENA_PIECE_H
@@ -57,7 +59,7 @@ INLINE bool piece_serves_plain(const cache_t *cache, size_t class, size_t reques
            !cache_has_magazine(cache, (unsigned)class);
 }
 
-/* A chunk of just that size; NULL: no room. Either way the class was used without a magazine. */
+/* A chunk of just that size; NULL: no room. If there is, the class was used without a magazine. */
 HIDDEN void *piece_carve_plain(cache_t *cache, unsigned class, size_t request);
 
 /* The arena has grown: larger pieces pay, and larger requests are carved. The cache's mutex is held. */
@@ -69,6 +71,9 @@ HIDDEN void piece_open(cache_t *cache, unsigned class, size_t request);
 
 /* Closes it; the cache is the caller's own or stopped, its mutex and the arena's are held. */
 HIDDEN void piece_close_locked(cache_t *cache);
+
+/* The same with the cache's mutex held, and the arena's not. */
+HIDDEN void piece_close(cache_t *cache);
 
 /* Tells the arena what was carved since the last time. The cache's mutex is held. */
 HIDDEN void piece_count(cache_t *cache);

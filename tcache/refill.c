@@ -1,7 +1,7 @@
 /*
  * refill.c: an allocation that its loaded magazine does not serve: the cache's own full magazines, then the arena's
- * depot, a piece, and the arena. Under the cache's mutex, but for what the first function does; the arena grows only
- * when that is released again, because a user's hooks may use other arenas.
+ * depot, a piece, and the arena. The first functions are still inside, or hold the arena's mutex alone; the others hold
+ * the cache's. The arena grows only when that is released again, because a user's hooks may use other arenas.
  */
 #include "../arena/alloc.h"
 #include "cache.h"
@@ -41,7 +41,7 @@ static NOINLINE void *alloc_plain(cache_t *cache, unsigned class, size_t request
     cache_leave(&thread_self);
     void *block = alloc_exact(arena, request, &settle, &zero);
     if (UNLIKELY(block == NULL)) {
-        return alloc_slow(arena, request, &zero);
+        return alloc_slow(arena, request, NULL);
     }
     cache_enter(&thread_self);
     cache = record_lookup(arena->index);
@@ -212,8 +212,11 @@ static bool load_full(cache_t *cache, unsigned class)
     return true;
 }
 
-/* A block of the class, the cache's mutex being held: its own, the depot's, or from the arena without growing it. */
-static void *take(cache_t *cache, unsigned class, size_t request)
+/*
+ * A block of the class, the cache's mutex being held: its own, the depot's, or from the arena without growing it. Who wants
+ * to know what reads as zero gets no part of a piece, of which nobody knows.
+ */
+static void *take(cache_t *cache, unsigned class, size_t request, bool wants_zero)
 {
     void *block = split_pop(cache, class);
     if (block != NULL) {
@@ -228,11 +231,14 @@ static void *take(cache_t *cache, unsigned class, size_t request)
     if (class <= SMALL_CLASSES && piece_is_young(cache, class)) {
         piece_open(cache, class, request);
         block = piece_carve(cache, class);
-    } else if (piece_serves_plain(cache, class, request)) {
+    } else if (!wants_zero && piece_serves_plain(cache, class, request)) {
         piece_open(cache, class, request);
         block = piece_carve_plain(cache, class, request);
     } else if (class <= SMALL_CLASSES && cache->carved_noted[class] != cache->carved[class]) {
         piece_count(cache); /* so that the arena knows that it is time for slabs */
+    }
+    if (block == NULL && cache->plain_freed && cache->piece_bytes > PIECE_MAX_BYTES) {
+        piece_close(cache);
     }
     return block != NULL ? block : cache_refill(cache, class, request);
 }
@@ -259,7 +265,7 @@ bool cachehook_earn_magazine(arena_t *arena, unsigned class)
     return cache != NULL && has_magazine(cache, class);
 }
 
-/* *zero: the block is known to read as zero. */
+/* *zero: the block is known to read as zero; NULL: nobody asks. */
 static void *alloc_slow(arena_t *arena, size_t size, bool *zero)
 {
     cache_t *cache = arena == NULL || !cachehook_allowed(arena) ? NULL : thread_cache(arena);
@@ -286,9 +292,11 @@ static void *alloc_slow(arena_t *arena, size_t size, bool *zero)
             piece_note_growth(cache);
         }
         if (cachehook_allowed(arena)) { /* still */
-            block = take(cache, class, size);
+            block = take(cache, class, size, zero != NULL);
         }
-        *zero = cache->took_zero;
+        if (zero != NULL) {
+            *zero = cache->took_zero;
+        }
         if (block != NULL) {
             cache_count_allocation(cache);
         }
@@ -302,9 +310,8 @@ static void *alloc_slow(arena_t *arena, size_t size, bool *zero)
 NOINLINE void *cache_alloc_miss(arena_t *arena,
                                 size_t size) /* inlined above, it would push registers there */
 {
-    bool zero = false;
     cache_leave(&thread_self);
-    return alloc_slow(arena, size, &zero);
+    return alloc_slow(arena, size, NULL);
 }
 
 void *cachehook_alloc(arena_t *arena, size_t size, bool *zero)

@@ -75,6 +75,7 @@ typedef struct cache {
     uint16_t filled_at[CLASSES + 1];  /* low bits of the allocations at the last refill */
     uint16_t full_least[CLASSES + 1]; /* of full_count, since the last decay */
     uint16_t held[CLASSES + 1];       /* the loaded magazine at the last decay, as a hash */
+    struct chunk *piece_then;         /* the piece at the last decay */
     uint64_t decayed_ms;
     uint64_t used[USED_WORDS]; /* classes whose bin is not the dummy, or that have full magazines */
     magazine_t *spare;         /* empty ones */

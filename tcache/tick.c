@@ -85,6 +85,10 @@ static bool decay(cache_t *cache, unsigned allocating)
     }
     cache->full_most = max_size(cache->full_bytes, CACHE_FIRST_BYTES);
     cache_free_spares(cache, SPARES_IDLE);
+    if (cache->piece == cache->piece_then) {
+        piece_close(cache);
+    }
+    cache->piece_then = cache->piece;
     return true;
 }
 

@@ -183,6 +183,12 @@ static void still_larger_ones_are_not(void **state)
     assert_ptr_equal(piece, chunk_next(chunk_of(block)));
 }
 
+static void *free_it(void *block)
+{
+    arena_free(arena, block);
+    return NULL;
+}
+
 /* Blocks of 24 classes above PIECE_PLAIN_MAX, of each so few that none gets a magazine; returns the last. */
 static void *take_larger_ones(void)
 {
@@ -221,6 +227,79 @@ static void but_not_once_one_was_freed(void **state)
     arena_free(arena, last);
     take(PIECE_PLAIN_MAX + 1);
     assert_ptr_equal(own_cache()->piece, piece);
+}
+
+/* Before the arena grows. */
+static void then_what_is_left_of_its_piece_is_there_for_all(void **state)
+{
+    (void)state;
+    void *last = take_larger_ones();
+    size_t left = own_cache()->piece_bytes;
+    must(left > 2 * PIECE_MAX_BYTES);
+    arena_free(arena, last);
+    size_t mapped = arena->totals.mapped_bytes;
+    for (size_t taken = 0; taken + 2 * PIECE_MAX_BYTES < left; taken += 5000)
+        take(5000);
+    assert_int_equal(arena->totals.mapped_bytes, mapped);
+    assert_true(own_cache()->piece_bytes <= PIECE_MAX_BYTES);
+}
+
+static void one_that_serves_nothing_is_closed(void **state)
+{
+    (void)state;
+    take_larger_ones();
+    must(own_cache()->piece != NULL);
+    for (double until = now_seconds() + 60; own_cache()->piece != NULL; usleep(1000)) {
+        must(now_seconds() < until);
+        churn(TICK_ALLOCATIONS, 100);
+    }
+    assert_int_equal(arena_check(arena), 0);
+}
+
+static void what_is_carved_is_counted_with_the_next_piece(void **state)
+{
+    (void)state;
+    take_larger_ones();
+    for (int i = 0; i < 100; i++)
+        take(20000);
+    assert_true(arena->totals.chunk_usable >= arena->totals.chunk_run_bytes / 2);
+    assert_true(own_cache()->plain_usable <= 2 * PIECE_GROWN_MAX);
+}
+
+/* And leaves the piece as it is. */
+static void what_may_be_zero_is_not_carved(void **state)
+{
+    (void)state;
+    take_larger_ones();
+    const chunk_t *piece = own_cache()->piece;
+    must(own_cache()->piece_bytes > FILL_ONE_BYTES + CHUNK_LINE);
+    char *block = arena_calloc(arena, 1, FILL_ONE_BYTES);
+    assert_true(block != NULL && block[0] == 0 && memcmp(block, block + 1, FILL_ONE_BYTES - 1) == 0);
+    assert_ptr_equal(own_cache()->piece, piece);
+}
+
+/* Another thread frees them, so that this one would carve more: it tries once, not for each. */
+static void where_only_holes_are_left_no_piece_is_tried_again(void **state)
+{
+    enum { MOST = 600, SIZES = 16 }; /* too few of each for a magazine */
+    static void *blocks[MOST];
+    size_t count = 0;
+
+    (void)state;
+    take_larger_ones();
+    for (; arena->totals.free_run_bytes != 0; count++) {
+        must(count < MOST);
+        blocks[count] = take(9000 + count % SIZES * 700);
+    }
+    size_t mapped = arena->totals.mapped_bytes;
+    for (size_t i = 0; i < count; i += 2)
+        run_thread(free_it, blocks[i]);
+    must(!own_cache()->plain_freed);
+    own_cache()->next_piece_bytes = PIECE_GROWN_MAX;
+    for (size_t i = 0; own_cache()->next_piece_bytes == PIECE_GROWN_MAX; i++)
+        take(8300 + i % SIZES * 40);
+    assert_int_equal(own_cache()->next_piece_bytes, PIECE_MAX_BYTES);
+    assert_int_equal(arena->totals.mapped_bytes, mapped);
 }
 
 /* Then what was a small part of a piece is more than the whole one. */
@@ -305,10 +384,15 @@ static void where_nothing_was_freed_it_takes_more_of_them(void **state)
     assert_int_equal(in_chunks_of(16), GRADUATE_BLOCKS);
 }
 
-static void *free_it(void *block)
+static void a_free_of_a_medium_one_does_not_count(void **state)
 {
-    arena_free(arena, block);
-    return NULL;
+    (void)state;
+    enum { BLOCKS = 100 }; /* more than a magazine has room for */
+    void *blocks[BLOCKS];
+    earn(2000);
+    must(arena_alloc_batch(arena, 2000, BLOCKS, blocks) == BLOCKS);
+    arena_free_batch(arena, blocks, BLOCKS);
+    assert_int_equal(in_chunks_of(64), GRADUATE_BLOCKS);
 }
 
 /* Whoever freed it, and whatever took it: a magazine, or the arena where another thread begins with a free. */
@@ -457,12 +541,18 @@ int main(void)
         in_roomy_arena(still_larger_ones_are_not),
         in_roomy_arena(as_an_arena_grows_so_do_its_pieces),
         in_roomy_arena(but_not_once_one_was_freed),
+        in_roomy_arena(then_what_is_left_of_its_piece_is_there_for_all),
+        in_roomy_arena(one_that_serves_nothing_is_closed),
+        in_roomy_arena(what_is_carved_is_counted_with_the_next_piece),
+        in_roomy_arena(what_may_be_zero_is_not_carved),
+        in_roomy_arena(where_only_holes_are_left_no_piece_is_tried_again),
         in_roomy_arena(nor_where_it_has_shrunk),
         in_roomy_arena(nor_under_a_limit),
         in_roomy_arena(what_was_freed_serves_before_more_is_carved),
         in_roomy_arena(many_of_a_class_are_in_slabs_all_the_same),
         in_roomy_arena(a_class_with_enough_live_blocks_gets_slabs),
         in_roomy_arena(where_nothing_was_freed_it_takes_more_of_them),
+        in_roomy_arena(a_free_of_a_medium_one_does_not_count),
         in_roomy_arena(a_free_by_another_thread_counts_as_well),
         in_arena(many_blocks_of_many_sizes_take_little_room),
         in_roomy_arena(a_class_with_few_live_blocks_stays_in_chunks_for_a_while),
