@@ -2,6 +2,7 @@
 #include "resize.h"
 
 #include "alloc.h"
+#include "bin.h"
 #include "cachehook.h"
 #include "carve.h"
 #include "large.h"
@@ -23,7 +24,19 @@ static bool may_extend_locked(const arena_t *arena, const want_t *want)
     return (want->chunk >= GRANULE || arena->paged) && want->request < arena->large_threshold;
 }
 
-/* The break moves up if that is what the chunk needs to grow in place. */
+/* Whether a chunk of `size` bytes fits into what is free. */
+static bool fits_elsewhere_locked(arena_t *arena, size_t size)
+{
+    size_t bytes =
+        align_up(size + CHUNK_HEADER + RUN_FRONT, GRANULE); /* below the threshold of large blocks */
+    return bin_find_wide_locked(arena, size) != NULL ||
+           run_find_locked(arena, (uint32_t)(bytes >> GRANULE_LOG2)) != 0;
+}
+
+/*
+ * The break moves up if that is what the chunk needs to grow in place. Not past holes that would take it: whichever
+ * block happened to be the last grew the arena then, and left what it had below to nobody.
+ */
 static bool move_break_behind(arena_t *arena, chunk_t *chunk, const want_t *want)
 {
     if (arena->source != ARENA_SOURCE_SBRK) {
@@ -32,7 +45,7 @@ static bool move_break_behind(arena_t *arena, chunk_t *chunk, const want_t *want
     char *behind = NULL;
     lock_acquire(&arena->grow);
     lock_acquire(&arena->lock);
-    bool may = may_extend_locked(arena, want);
+    bool may = may_extend_locked(arena, want) && !fits_elsewhere_locked(arena, want->chunk);
     size_t lacks = may ? carve_wants_behind_locked(arena, chunk, want->chunk, &behind) : 0;
     if (lacks != 0 && run_kind_is_free(run_kind(arena, granule_of(behind)))) {
         behind += (size_t)pagemap_tag(granule_of(behind))->length << GRANULE_LOG2;

@@ -237,6 +237,32 @@ static void the_last_block_grows_with_the_break(void **state)
     arena_destroy(heap);
 }
 
+static void the_last_block_moves_into_a_hole_before_the_break_moves(void **state)
+{
+    (void)state;
+    arena_t *heap = arena_create(&(arena_options_t){.source = ARENA_SOURCE_SBRK});
+    assert_non_null(heap);
+    arena_free(heap, arena_alloc(heap, 16 * MIB));
+    char *low = arena_alloc(heap, 4 * MIB), *wall = arena_alloc(heap, 100 * KIB);
+    char *last = arena_alloc(heap, 100 * KIB);
+    assert_true(low != NULL && wall != NULL && last != NULL);
+    assert_true(low < wall && wall < last);
+    fill(last, 100 * KIB, 1);
+    arena_free(heap, low);
+    size_t mapped = stats_of(heap).mapped_bytes;
+    for (size_t bytes = 200 * KIB; bytes < 3 * MIB; bytes *= 2) {
+        last = arena_realloc(heap, last, bytes);
+        assert_non_null(last);
+    }
+    assert_true(last < wall);
+    assert_true(holds(last, 100 * KIB, 1));
+    assert_int_equal(stats_of(heap).mapped_bytes, mapped);
+    arena_free(heap, last);
+    arena_free(heap, wall);
+    assert_int_equal(arena_check(heap), 0);
+    arena_destroy(heap);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -251,6 +277,7 @@ int main(void)
         in_arena(an_over_aligned_block_may_be_reallocated),
         in_arena(room_to_grow_is_bounded_by_what_is_in_use),
         cmocka_unit_test(the_last_block_grows_with_the_break),
+        cmocka_unit_test(the_last_block_moves_into_a_hole_before_the_break_moves),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
